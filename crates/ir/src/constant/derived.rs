@@ -1,0 +1,283 @@
+//! Derived entries: steps over a base entry, in f64, rounded once when they are read.
+
+use super::{ConstError, ConstPool, ElementMap, decode_f64, encode_f64};
+use crate::{ConstId, DType};
+use smallvec::SmallVec;
+
+/// One step from a tensor to a tensor of the same element type.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Step {
+    /// `x · factors[map(i)]`.
+    Scale {
+        /// Which factor an element has.
+        map: ElementMap,
+        /// An f64 vector.
+        factors: ConstId,
+    },
+    /// `x + addends[map(i)]`.
+    Shift {
+        /// Which addend an element has.
+        map: ElementMap,
+        /// An f64 vector.
+        addends: ConstId,
+    },
+    /// Numpy broadcasting to `dims`.
+    Broadcast {
+        /// The extents.
+        dims: Vec<u64>,
+    },
+}
+
+/// A base entry and the steps from it. The base is never derived itself.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Derived {
+    base: ConstId,
+    steps: SmallVec<[Step; 2]>,
+}
+
+/// What rounding to the stored type did to a derived entry.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct RoundingStats {
+    /// The largest `|stored − exact|` relative to the largest exact magnitude of the same channel (or of the same block,
+    /// where a channel spans several).
+    pub relative_error: f64,
+    /// How many elements are not finite.
+    pub non_finite: u64,
+}
+
+impl RoundingStats {
+    /// Both together.
+    pub fn merge(&mut self, other: &RoundingStats) {
+        self.relative_error = self.relative_error.max(other.relative_error);
+        self.non_finite += other.non_finite;
+    }
+}
+
+const BLOCK: usize = 4096;
+
+impl Derived {
+    /// One step over a base that is not derived.
+    pub fn new(base: ConstId, step: Step) -> Self {
+        Self { base, steps: SmallVec::from_iter([step]) }
+    }
+
+    /// One more step.
+    pub fn then(&self, step: Step) -> Self {
+        let mut d = self.clone();
+        d.steps.push(step);
+        d
+    }
+
+    /// The base entry.
+    pub fn base(&self) -> ConstId {
+        self.base
+    }
+
+    /// The steps, first applied first.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Every entry it is computed from.
+    pub fn sources(&self) -> impl Iterator<Item = ConstId> + '_ {
+        std::iter::once(self.base).chain(self.steps.iter().filter_map(|s| match s {
+            Step::Scale { factors: v, .. } | Step::Shift { addends: v, .. } => Some(*v),
+            Step::Broadcast { .. } => None,
+        }))
+    }
+
+    /// The vectors of the steps, read once per call of the readers below.
+    fn vectors(&self, pool: &ConstPool) -> Result<SmallVec<[Vec<f64>; 2]>, ConstError> {
+        self.steps
+            .iter()
+            .map(|s| match s {
+                Step::Scale { factors: v, .. } | Step::Shift { addends: v, .. } => pool.to_f64(*v),
+                Step::Broadcast { .. } => Ok(Vec::new()),
+            })
+            .collect()
+    }
+
+    /// Element `i` in f64, not rounded.
+    pub(super) fn element_exact(&self, pool: &ConstPool, i: u64) -> Result<f64, ConstError> {
+        self.element_after(pool, self.steps.len(), i)
+    }
+
+    fn element_after(&self, pool: &ConstPool, n: usize, i: u64) -> Result<f64, ConstError> {
+        let Some(last) = n.checked_sub(1) else { return pool.element_f64(self.base, i) };
+        match &self.steps[last] {
+            Step::Scale { map, factors } => {
+                Ok(self.element_after(pool, last, i)? * pool.element_f64(*factors, map.at(i))?)
+            }
+            Step::Shift { map, addends } => {
+                Ok(self.element_after(pool, last, i)? + pool.element_f64(*addends, map.at(i))?)
+            }
+            Step::Broadcast { dims } => self.element_after(
+                pool,
+                last,
+                broadcast_source(&self.dims_after(pool, last), dims, i),
+            ),
+        }
+    }
+
+    /// Elements in f64, not rounded.
+    pub(super) fn read_exact(
+        &self,
+        pool: &ConstPool,
+        start: u64,
+        out: &mut [f64],
+    ) -> Result<(), ConstError> {
+        let vectors = self.vectors(pool)?;
+        let mut at = start;
+        for block in out.chunks_mut(BLOCK) {
+            self.exact(pool, &vectors, self.steps.len(), at, block)?;
+            at += block.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The exact (f64) elements after the first `n` steps.
+    fn exact(
+        &self,
+        pool: &ConstPool,
+        vectors: &[Vec<f64>],
+        n: usize,
+        start: u64,
+        out: &mut [f64],
+    ) -> Result<(), ConstError> {
+        let Some(step) = n.checked_sub(1).map(|i| &self.steps[i]) else {
+            return pool.read_f64(self.base, start, out);
+        };
+        match step {
+            Step::Scale { map, .. } => {
+                self.exact(pool, vectors, n - 1, start, out)?;
+                map.zip(start, out, &vectors[n - 1], |x, s| x * s);
+                Ok(())
+            }
+            Step::Shift { map, .. } => {
+                self.exact(pool, vectors, n - 1, start, out)?;
+                map.zip(start, out, &vectors[n - 1], |x, t| x + t);
+                Ok(())
+            }
+            Step::Broadcast { dims } => {
+                let from = self.dims_after(pool, n - 1);
+                for (k, o) in out.iter_mut().enumerate() {
+                    *o = self.element_after(
+                        pool,
+                        n - 1,
+                        broadcast_source(&from, dims, start + k as u64),
+                    )?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn dims_after(&self, pool: &ConstPool, n: usize) -> Vec<u64> {
+        let last = self.steps[..n].iter().rev().find_map(|s| match s {
+            Step::Broadcast { dims } => Some(dims.clone()),
+            _ => None,
+        });
+        last.unwrap_or_else(|| pool.dims(self.base))
+    }
+
+    /// The stored bytes of elements from byte `start` on.
+    pub(super) fn read_bytes(
+        &self,
+        pool: &ConstPool,
+        dtype: DType,
+        start: u64,
+        out: &mut [u8],
+        mut stats: Option<&mut RoundingStats>,
+    ) -> Result<(), ConstError> {
+        let width = u64::from(dtype.bits() / 8);
+        if width == 0 || !start.is_multiple_of(width) || !(out.len() as u64).is_multiple_of(width) {
+            return Err(ConstError::NotNumeric(dtype));
+        }
+        let vectors = self.vectors(pool)?;
+        // Raw bytes come by `read_at`, in pieces of a page or more: the mapping must not be touched while streaming.
+        let piece = BLOCK * 16;
+        let mut raw = vec![0; if self.streams() { piece * width as usize } else { 0 }];
+        let mut exact = [0.0; BLOCK];
+        let mut stored = [0.0; BLOCK];
+        let mut at = start / width;
+        for big in out.chunks_mut(piece * width as usize) {
+            let raw = &mut raw[..if self.streams() { big.len() } else { 0 }];
+            if self.streams() {
+                pool.read_bytes(self.base, at * width, raw)?;
+            }
+            for (k, bytes) in big.chunks_mut(BLOCK * width as usize).enumerate() {
+                let n = bytes.len() / width as usize;
+                let block = &mut exact[..n];
+                if self.streams() {
+                    if !decode_f64(dtype, raw, (k * BLOCK) as u64, block) {
+                        return Err(ConstError::NotNumeric(dtype));
+                    }
+                    for (s, v) in self.steps.iter().zip(&vectors) {
+                        match s {
+                            Step::Scale { map, .. } => map.zip(at, block, v, |x, s| x * s),
+                            Step::Shift { map, .. } => map.zip(at, block, v, |x, t| x + t),
+                            Step::Broadcast { .. } => unreachable!("streams() excludes it"),
+                        }
+                    }
+                } else {
+                    self.exact(pool, &vectors, self.steps.len(), at, block)?;
+                }
+                if !encode_f64(dtype, block, bytes) {
+                    return Err(ConstError::NotNumeric(dtype));
+                }
+                if let Some(stats) = &mut stats {
+                    decode_f64(dtype, bytes, 0, &mut stored[..n]);
+                    self.measure(at, block, &stored[..n], stats);
+                }
+                at += n as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether elements stand where their base elements stand.
+    fn streams(&self) -> bool {
+        !self.steps.iter().any(|s| matches!(s, Step::Broadcast { .. }))
+    }
+
+    fn measure(&self, start: u64, exact: &[f64], stored: &[f64], stats: &mut RoundingStats) {
+        let single = ElementMap::single();
+        let map = self.steps.iter().rev().find_map(|s| match s {
+            Step::Scale { map, .. } | Step::Shift { map, .. } => Some(map),
+            Step::Broadcast { .. } => None,
+        });
+        // Runs of one element would compare each weight with itself only: take the block as one channel then.
+        let map = map.filter(|m| m.terms().iter().all(|t| t.stride > 1)).unwrap_or(&single);
+        map.for_runs(start, exact.len() as u64, |first, n, _| {
+            let range = first as usize..(first + n) as usize;
+            let (mut largest, mut error, mut sum) = (0.0f64, 0.0f64, 0.0f64);
+            for (&e, &s) in exact[range.clone()].iter().zip(&stored[range.clone()]) {
+                largest = largest.max(e.abs());
+                error = error.max((s - e).abs());
+                // 0 · ∞ and 0 · NaN are NaN, anything else 0.
+                sum += s * 0.0;
+            }
+            if sum != 0.0 {
+                stats.non_finite += stored[range].iter().filter(|s| !s.is_finite()).count() as u64;
+            } else if largest > 0.0 {
+                stats.relative_error = stats.relative_error.max(error / largest);
+            }
+        });
+    }
+}
+
+/// The element of a tensor of extents `from` that element `i` of its broadcast to `dims` reads.
+fn broadcast_source(from: &[u64], dims: &[u64], i: u64) -> u64 {
+    let lead = dims.len() - from.len();
+    let (mut rest, mut source, mut stride) = (i, 0, 1);
+    for (axis, &d) in dims.iter().enumerate().rev() {
+        let at = rest % d.max(1);
+        rest /= d.max(1);
+        if axis >= lead {
+            let extent = from[axis - lead];
+            source += if extent == 1 { 0 } else { at } * stride;
+            stride *= extent;
+        }
+    }
+    source
+}
