@@ -10,7 +10,7 @@ pub use topo::Cycle;
 use crate::{Capabilities, Everything, GraphId, OpId, OpKind, Type, Use, Value};
 use dfg::{ABSENT, Dfg, Fans};
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// What a graph is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +66,7 @@ pub struct Graph {
     parameters: Vec<OpId>,
     return_op: Option<OpId>,
     capabilities: Arc<dyn Capabilities>,
+    quantized: HashSet<Value>,
 }
 
 impl Graph {
@@ -80,6 +81,7 @@ impl Graph {
             parameters: Vec::new(),
             return_op: None,
             capabilities: Arc::new(Everything),
+            quantized: HashSet::new(),
         }
     }
 
@@ -250,7 +252,17 @@ impl Graph {
         self.dfg.data_mut(v.op).results[v.result as usize].name = name;
     }
 
-    /// Whether the optional result is not asked for: it has no name and no use.
+    /// Whether the document annotates the value as quantized: its elements stand for others, so no scale may move into it.
+    pub fn is_quantized(&self, v: Value) -> bool {
+        self.quantized.contains(&v)
+    }
+
+    /// States that the document annotates the value as quantized.
+    pub fn set_quantized(&mut self, v: Value) {
+        self.quantized.insert(v);
+    }
+
+    /// Whether nothing reads the value.
     pub fn is_unused(&self, v: Value) -> bool {
         self.uses(v).next().is_none()
     }
