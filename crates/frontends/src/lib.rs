@@ -1,1 +1,8 @@
-//! normfold.
+//! Documents of normfold: ONNX models and Keras architectures in, and written back by patching.
+
+pub mod bytes;
+mod error;
+pub mod onnx;
+pub mod save;
+
+pub use error::FrontendError;

@@ -1,0 +1,7 @@
+//! ONNX models.
+
+mod external;
+mod model;
+#[cfg(test)]
+mod proto;
+mod wire;

@@ -1,0 +1,403 @@
+//! Writing a document: what to write, as segments, and how it gets into a file.
+//!
+//! [`Content`] lists segments in order: ranges of a source that are copied, bytes that are owned, and tensors that are
+//! computed while they are written. Its length is known before anything is written, so that the output is cut into jobs of
+//! at most [`JOB`] bytes, which a few threads read, compute and write at known offsets through one buffer each: the bytes
+//! are the same with any number of threads, and memory does not grow with the model.
+//!
+//! A file is written beside its target under a fresh name and renamed into place. Whatever happens before the rename, the
+//! target is as it was and the fresh file is removed.
+
+mod target;
+
+pub use target::write_file;
+
+use crate::bytes::Source;
+use std::{
+    fmt,
+    io::{self, Write},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+/// Bytes of one job.
+const JOB: u64 = 8 << 20;
+/// Bytes of a worker's buffer.
+const BUFFER: usize = 1 << 20;
+/// Outputs below this are written without threads: starting them costs more than it saves.
+const INLINE: u64 = 2 << 20;
+/// Computed chunks begin at multiples of this within their tensor: no element straddles two chunks.
+pub const CHUNK_ALIGN: usize = 64;
+
+/// A tensor that is computed while it is written.
+pub trait ChunkProducer: fmt::Debug + Send + Sync {
+    /// The bytes of the whole tensor.
+    fn len(&self) -> u64;
+
+    /// Whether there are no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `buf` with the bytes that begin at `offset`, a multiple of [`CHUNK_ALIGN`]. Chunks are asked for in any order,
+    /// from several threads.
+    ///
+    /// # Errors
+    /// The weights cannot be read, or what they became must not be written.
+    fn produce(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+}
+
+/// How to write.
+#[derive(Clone, Copy)]
+pub struct WriteOptions<'a> {
+    /// Threads that read, compute and write; 0 counts as 1.
+    pub threads: usize,
+    /// Told how many bytes of how many are written, from any thread.
+    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+}
+
+impl Default for WriteOptions<'_> {
+    fn default() -> Self {
+        Self { threads: 1, progress: None }
+    }
+}
+
+impl fmt::Debug for WriteOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteOptions").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Segment {
+    Source { source: u32, start: u64, len: u64 },
+    Owned { start: usize, len: u64 },
+    Produced { index: u32, len: u64 },
+}
+
+impl Segment {
+    fn len(self) -> u64 {
+        match self {
+            Segment::Source { len, .. }
+            | Segment::Owned { len, .. }
+            | Segment::Produced { len, .. } => len,
+        }
+    }
+}
+
+/// What a file will hold, in order.
+#[derive(Default, Debug)]
+pub struct Content {
+    segments: Vec<Segment>,
+    owned: Vec<u8>,
+    produced: Vec<Box<dyn ChunkProducer>>,
+    len: u64,
+}
+
+impl Content {
+    /// Nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The bytes in all.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends a range of a source. A range that continues the last one joins it.
+    pub fn source(&mut self, source: u32, range: std::ops::Range<u64>) {
+        let len = range.end.saturating_sub(range.start);
+        if len == 0 {
+            return;
+        }
+        self.len += len;
+        if let Some(Segment::Source { source: s, start, len: l }) = self.segments.last_mut()
+            && *s == source
+            && *start + *l == range.start
+        {
+            *l += len;
+            return;
+        }
+        self.segments.push(Segment::Source { source, start: range.start, len });
+    }
+
+    /// Appends bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let (start, len) = (self.owned.len(), bytes.len() as u64);
+        self.owned.extend_from_slice(bytes);
+        self.len += len;
+        if let Some(Segment::Owned { start: s, len: l }) = self.segments.last_mut()
+            && *s as u64 + *l == start as u64
+        {
+            *l += len;
+            return;
+        }
+        self.segments.push(Segment::Owned { start, len });
+    }
+
+    /// Appends a tensor that is computed while it is written.
+    pub fn produced(&mut self, producer: Box<dyn ChunkProducer>) {
+        let len = producer.len();
+        if len == 0 {
+            return;
+        }
+        self.len += len;
+        self.segments.push(Segment::Produced { index: self.produced.len() as u32, len });
+        self.produced.push(producer);
+    }
+
+    /// Appends zeros until the length is a multiple of `alignment`.
+    pub fn align(&mut self, alignment: u64) {
+        let pad = self.len.next_multiple_of(alignment) - self.len;
+        self.bytes(&vec![0; pad as usize]);
+    }
+
+    /// Appends all of another content with the same sources.
+    pub fn append(&mut self, other: Content) {
+        let (owned, produced) = (self.owned.len(), self.produced.len() as u32);
+        self.produced.extend(other.produced);
+        self.owned.extend_from_slice(&other.owned);
+        self.segments.reserve(other.segments.len());
+        for segment in other.segments {
+            match segment {
+                Segment::Source { source, start, len } => self.source(source, start..start + len),
+                Segment::Owned { start, len } => {
+                    let start = start + owned;
+                    self.len += len;
+                    match self.segments.last_mut() {
+                        Some(Segment::Owned { start: s, len: l })
+                            if *s as u64 + *l == start as u64 =>
+                        {
+                            *l += len
+                        }
+                        _ => self.segments.push(Segment::Owned { start, len }),
+                    }
+                }
+                Segment::Produced { index, len } => {
+                    self.len += len;
+                    self.segments.push(Segment::Produced { index: index + produced, len });
+                }
+            }
+        }
+    }
+
+    /// Whether this is exactly the range of source 0, untouched.
+    pub fn is_source(&self, range: std::ops::Range<u64>) -> bool {
+        let len = range.end - range.start;
+        match self.segments.as_slice() {
+            [] => len == 0,
+            [Segment::Source { source: 0, start, len: l }] => *start == range.start && *l == len,
+            _ => false,
+        }
+    }
+
+    /// Writes everything in order, without threads.
+    ///
+    /// # Errors
+    /// A source cannot be read, a tensor not be computed, or `out` not be written.
+    pub fn write_to(
+        &self,
+        sources: &[Source],
+        out: &mut dyn Write,
+        options: WriteOptions<'_>,
+    ) -> Result<(), WriteError> {
+        let mut done = 0;
+        let mut buffer = Vec::new();
+        for job in self.jobs() {
+            self.run(&job, sources, &mut buffer, &mut |_, bytes| {
+                out.write_all(bytes)?;
+                done += bytes.len() as u64;
+                if let Some(progress) = options.progress {
+                    progress(done, self.len);
+                }
+                Ok(())
+            })?;
+        }
+        out.flush().map_err(WriteError::Write)
+    }
+
+    /// Writes everything by positioned writes over a pool of threads: `write` gets offsets in any order.
+    pub(crate) fn write_at(
+        &self,
+        sources: &[Source],
+        write: &(dyn Fn(u64, &[u8]) -> io::Result<()> + Sync),
+        options: WriteOptions<'_>,
+    ) -> Result<(), WriteError> {
+        let jobs = self.jobs();
+        let threads =
+            if self.len < INLINE { 1 } else { options.threads.clamp(1, jobs.len().max(1)) };
+        let (next, done, stop) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        let failure: Mutex<Option<(usize, WriteError)>> = Mutex::new(None);
+        let worker = || {
+            let mut buffer = Vec::new();
+            while !stop.load(Relaxed) {
+                let index = next.fetch_add(1, Relaxed);
+                let Some(job) = jobs.get(index) else { break };
+                let result = self.run(job, sources, &mut buffer, &mut |at, bytes| {
+                    write(at, bytes)?;
+                    let n = bytes.len() as u64;
+                    let done = done.fetch_add(n, Relaxed) + n;
+                    if let Some(progress) = options.progress {
+                        progress(done, self.len);
+                    }
+                    Ok(())
+                });
+                if let Err(e) = result {
+                    stop.store(true, Relaxed);
+                    let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                    if first.as_ref().is_none_or(|(i, _)| index < *i) {
+                        *first = Some((index, e));
+                    }
+                }
+            }
+        };
+        if threads == 1 {
+            worker();
+        } else {
+            std::thread::scope(|scope| {
+                for _ in 1..threads {
+                    scope.spawn(worker);
+                }
+                worker();
+            });
+        }
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, e)) => Err(e),
+            None => Ok(()),
+        }
+    }
+
+    /// Cuts the segments into runs of at most [`JOB`] bytes. Cuts inside a tensor are aligned within the tensor.
+    fn jobs(&self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        let (mut at, mut job) = (0, Job { at: 0, segment: 0, skip: 0, len: 0 });
+        for (segment, s) in self.segments.iter().enumerate() {
+            let mut skip = 0;
+            while skip < s.len() {
+                if job.len == JOB {
+                    jobs.push(job);
+                    job = Job { at, segment, skip, len: 0 };
+                }
+                let mut part = (s.len() - skip).min(JOB - job.len);
+                if part < s.len() - skip {
+                    part -= part % CHUNK_ALIGN as u64;
+                    if part == 0 {
+                        jobs.push(job);
+                        job = Job { at, segment, skip, len: 0 };
+                        continue;
+                    }
+                }
+                job.len += part;
+                skip += part;
+                at += part;
+                if skip < s.len() {
+                    jobs.push(job);
+                    job = Job { at, segment, skip, len: 0 };
+                }
+            }
+        }
+        if job.len > 0 {
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    /// Fills the buffer from the segments of one job and hands it on whenever it is full.
+    fn run(
+        &self,
+        job: &Job,
+        sources: &[Source],
+        buffer: &mut Vec<u8>,
+        write: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
+        buffer.resize(BUFFER.min(self.len.try_into().unwrap_or(BUFFER)).max(CHUNK_ALIGN), 0);
+        let (mut at, mut filled) = (job.at, 0);
+        let (mut left, mut skip) = (job.len, job.skip);
+        for &segment in self.segments.get(job.segment..).unwrap_or_default() {
+            let end = segment.len().min(skip + left);
+            left -= end - skip;
+            while skip < end {
+                let want = end - skip;
+                let mut space = buffer.len() - filled;
+                // A computed chunk ends where its tensor does, or on the grid.
+                if matches!(segment, Segment::Produced { .. }) && want > space as u64 {
+                    space -= space % CHUNK_ALIGN;
+                }
+                if space == 0 {
+                    write(at, &buffer[..filled]).map_err(WriteError::Write)?;
+                    at += filled as u64;
+                    filled = 0;
+                    continue;
+                }
+                let n = want.min(space as u64) as usize;
+                let chunk = &mut buffer[filled..filled + n];
+                match segment {
+                    Segment::Owned { start, .. } => {
+                        let from = start + skip as usize;
+                        chunk.copy_from_slice(&self.owned[from..from + n]);
+                    }
+                    Segment::Source { source, start, .. } => sources
+                        .get(source as usize)
+                        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+                        .and_then(|s| s.read_at(start + skip, chunk))
+                        .map_err(|error| WriteError::Read { source: source as usize, error })?,
+                    Segment::Produced { index, .. } => {
+                        self.produced[index as usize]
+                            .produce(skip, chunk)
+                            .map_err(WriteError::Produce)?;
+                    }
+                }
+                filled += n;
+                skip += n as u64;
+            }
+            skip = 0;
+            if left == 0 {
+                break;
+            }
+        }
+        if filled > 0 {
+            write(at, &buffer[..filled]).map_err(WriteError::Write)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    /// Where the job's bytes go in the output.
+    at: u64,
+    /// The first segment, and how much of it belongs to earlier jobs.
+    segment: usize,
+    skip: u64,
+    len: u64,
+}
+
+/// What stopped the writing.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The output cannot be written.
+    Write(io::Error),
+    /// A source cannot be read.
+    Read {
+        /// Which of the sources.
+        source: usize,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A tensor cannot be computed.
+    Produce(io::Error),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+use super::*;
+use crate::FrontendError;
+use std::{fs, path::Path, sync::Arc};
+
+#[derive(Debug)]
+struct Counting(u64);
+
+impl ChunkProducer for Counting {
+    fn len(&self) -> u64 {
+        self.0
+    }
+    fn produce(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        assert_eq!(offset % CHUNK_ALIGN as u64, 0);
+        for (i, b) in buf.iter_mut().enumerate() {
+            *b = ((offset + i as u64) / 7) as u8;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Failing;
+
+impl ChunkProducer for Failing {
+    fn len(&self) -> u64 {
+        20 << 20
+    }
+    fn produce(&self, offset: u64, _: &mut [u8]) -> io::Result<()> {
+        if offset < 10 << 20 { Ok(()) } else { Err(io::Error::other("no such weight")) }
+    }
+}
+
+fn big() -> (Content, Vec<Source>, Vec<u8>) {
+    let source: Vec<u8> = (0..5_000_000u32).map(|i| (i / 3) as u8).collect();
+    let mut content = Content::new();
+    let mut expected = Vec::new();
+    let mut put = |content: &mut Content, kind: usize, n: u64| match kind {
+        0 => {
+            content.source(0, 1000..1000 + n);
+            expected.extend_from_slice(&source[1000..1000 + n as usize]);
+        }
+        1 => {
+            let bytes = vec![0xee; n as usize];
+            content.bytes(&bytes);
+            expected.extend_from_slice(&bytes);
+        }
+        _ => {
+            content.produced(Box::new(Counting(n)));
+            expected.extend((0..n).map(|i| (i / 7) as u8));
+        }
+    };
+    for (kind, n) in [
+        (0, 17),
+        (1, 3),
+        (2, 3_000_001),
+        (1, 5),
+        (2, 9_000_000),
+        (0, 4_900_000),
+        (2, 64),
+        (1, 70_000),
+        (2, 8 << 20),
+    ] {
+        put(&mut content, kind, n);
+    }
+    for i in 0..2000 {
+        put(&mut content, i % 3, 1 + i as u64 * 37 % 900);
+    }
+    (content, vec![Source::Memory(Arc::from(source))], expected)
+}
+
+fn leftovers(dir: &Path) -> usize {
+    fs::read_dir(dir).unwrap().count()
+}
+
+#[test]
+fn any_number_of_threads_writes_the_same_bytes() {
+    let (content, sources, expected) = big();
+    assert_eq!(content.len(), expected.len() as u64);
+    let mut streamed = Vec::new();
+    content.write_to(&sources, &mut streamed, WriteOptions::default()).unwrap();
+    assert!(streamed == expected);
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    for threads in [0, 1, 2, 5] {
+        let last = AtomicU64::new(0);
+        let progress = |done: u64, total: u64| {
+            assert_eq!(total, content.len());
+            last.fetch_max(done, Relaxed);
+        };
+        write_file(
+            &content,
+            &sources,
+            &[],
+            &target,
+            WriteOptions { threads, progress: Some(&progress) },
+        )
+        .unwrap();
+        assert!(fs::read(&target).unwrap() == expected, "{threads} threads");
+        assert_eq!(last.load(Relaxed), content.len());
+    }
+    assert_eq!(leftovers(dir.path()), 1);
+}
+
+#[test]
+fn adjacent_segments_are_joined() {
+    let mut a = Content::new();
+    a.source(0, 0..5);
+    a.source(0, 5..9);
+    a.source(0, 9..9);
+    assert!(a.is_source(0..9) && !a.is_source(0..8));
+    a.bytes(b"xy");
+    let mut b = Content::new();
+    b.bytes(b"z");
+    b.source(0, 20..22);
+    a.append(b);
+    a.source(0, 22..23);
+    assert_eq!(a.segments.len(), 3);
+    let source = [Source::Memory(Arc::from(&b"abcdefghijklmnopqrstuvwxyz"[..]))];
+    let mut out = Vec::new();
+    a.write_to(&source, &mut out, WriteOptions::default()).unwrap();
+    assert_eq!(out, b"abcdefghixyzuvw");
+    let mut aligned = Content::new();
+    aligned.bytes(b"abc");
+    aligned.align(4096);
+    assert_eq!(aligned.len(), 4096);
+}
+
+#[test]
+fn a_failure_leaves_the_target_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    fs::write(&target, b"before").unwrap();
+    let mut content = Content::new();
+    content.produced(Box::new(Failing));
+    for threads in [1, 3] {
+        let e = write_file(&content, &[], &[], &target, WriteOptions { threads, progress: None })
+            .unwrap_err();
+        assert!(e.to_string().contains("no such weight"), "{e}");
+    }
+    let mut short = Content::new();
+    short.source(0, 0..10);
+    let source = [Source::Memory(Arc::from(&b"abc"[..]))];
+    let e = write_file(&short, &source, &["in.onnx".into()], &target, WriteOptions::default())
+        .unwrap_err();
+    assert!(e.to_string().contains("cannot read `in.onnx`"), "{e}");
+    assert_eq!(fs::read(&target).unwrap(), b"before");
+    assert_eq!(leftovers(dir.path()), 1);
+}
+
+#[test]
+fn a_panic_leaves_no_file() {
+    #[derive(Debug)]
+    struct Panicking;
+    impl ChunkProducer for Panicking {
+        fn len(&self) -> u64 {
+            30 << 20
+        }
+        fn produce(&self, offset: u64, _: &mut [u8]) -> io::Result<()> {
+            assert!(offset < 20 << 20, "deliberate");
+            Ok(())
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    let mut content = Content::new();
+    content.produced(Box::new(Panicking));
+    for threads in [1, 2] {
+        let options = WriteOptions { threads, progress: None };
+        let write = std::panic::AssertUnwindSafe(|| {
+            write_file(&content, &[], &[], &target, options).map_err(drop)
+        });
+        let result = std::panic::catch_unwind(write);
+        assert!(result.is_err());
+    }
+    assert_eq!(leftovers(dir.path()), 0);
+}
+
+#[test]
+fn an_absent_directory_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("no/such/out.onnx");
+    let mut content = Content::new();
+    content.bytes(b"x");
+    let e = write_file(&content, &[], &[], &target, WriteOptions::default()).unwrap_err();
+    assert!(matches!(&e, FrontendError::Io { path, .. } if *path == target), "{e}");
+    let e = write_file(&content, &[], &[], dir.path(), WriteOptions::default()).unwrap_err();
+    assert!(
+        matches!(&e, FrontendError::Io { source, .. } if source.kind() == io::ErrorKind::IsADirectory),
+        "{e}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn permissions_and_links_of_the_target_stay() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let (target, link) = (dir.path().join("out"), dir.path().join("link"));
+    fs::write(&target, b"before").unwrap();
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("out", &link).unwrap();
+    let mut content = Content::new();
+    content.bytes(b"after");
+    write_file(&content, &[], &[], &link, WriteOptions::default()).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read(&target).unwrap(), b"after");
+    assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_device_is_written_not_replaced() {
+    let mut content = Content::new();
+    content.bytes(b"x");
+    write_file(&content, &[], &[], Path::new("/dev/null"), WriteOptions::default()).unwrap();
+    assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    let e = write_file(&content, &[], &[], Path::new("/dev/full"), WriteOptions::default())
+        .unwrap_err();
+    assert!(e.to_string().contains("cannot write `/dev/full`"), "{e}");
+}
