@@ -11,7 +11,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import TensorProto, checker, helper, numpy_helper
 
 PRODUCER = "normfold-tests"

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Runs normfold on a directory of full-size models and writes what came of it as a Markdown table.
+
+    tests/conformance/run.sh --version        makes the environment
+    VENV/bin/python tests/conformance/corpus.py DIR --normfold BINARY [--out docs/corpus.md] [--only GLOB]...
+
+DIR holds .onnx files, optionally with NAME.ref.npz beside them (arrays `in:<input>` are used as inputs), and Keras
+architectures (.json). For each .onnx file: a run without passes has to give the same bytes; the default pipeline has
+to succeed and to give the same bytes with one thread and with two; where onnx's checker accepts the original it has
+to accept the output; where an engine runs the original, outputs have to agree within 1e-5 of the largest (2e-3 for
+f16). Files whose original no checker accepts get a round trip and remarks only. Any failure: exit code 1.
+"""
+import argparse
+import fnmatch
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import numpy as np
+import onnx
+
+import harness
+
+# What has to come out, by file stem: (norms, folded).
+REQUIRED = {"resnet50": (53, 53), "mobilenet_v2": (52, 52), "efficientnet_b0": (49, 49), "densenet121": (121, 59)}
+
+
+def inputs_of(path, model):
+    """Inputs recorded beside the model, else random ones."""
+    recorded = path.with_name(path.stem + ".ref.npz")
+    random = harness.feeds(model, 0)
+    if recorded.exists():
+        with np.load(recorded) as z:
+            given = {k[3:]: z[k] for k in z.files if k.startswith("in:")}
+        if set(random) <= set(given):
+            return {k: given[k] for k in random}
+    return random
+
+
+def one(path, scratch):
+    """A table row and the list of what failed."""
+    failures = []
+    same, out, other = (scratch / f"{n}.onnx" for n in ("same", "out", "other"))
+    harness.opt(path, same, "--passes=")
+    if not identical(path, same):
+        failures.append("a run without passes changed the file")
+    report = harness.opt(path, out, "--threads=1")
+    harness.opt(path, other, "--threads=2")
+    if not identical(out, other):
+        failures.append("one thread and two gave different bytes")
+    if path.stem in REQUIRED and (report.total, report.folded) != REQUIRED[path.stem]:
+        failures.append(f"expected (norms, folded) = {REQUIRED[path.stem]}")
+
+    judged = "original refused by the checker"
+    if not harness.check(path):
+        complaint = harness.check(out)
+        if complaint:
+            failures.append(f"the output is invalid: {complaint[:200]}")
+        judged = "no engine runs the original"
+        try:
+            model = onnx.load(str(path), load_external_data=False)
+            inputs = inputs_of(path, model)
+            engine, make = harness.engine_for(path, inputs)
+            a = make(path).run(None, inputs)
+            b = make(out).run(None, inputs)
+            worst = max(harness.difference(x, y) for x, y in zip(a, b))
+            allowed = harness.tolerance(path, engine)
+            judged = f"`{worst:.0e}`".replace("e-0", "e-") if worst else "`0`"
+            judged += "" if engine == "onnxruntime" else f" ({engine})"
+            if worst > allowed:
+                failures.append(f"outputs differ by {worst:.1e}, allowed {allowed:.0e}")
+        except harness.NoEngine:
+            pass
+    for p in (same, out, other):
+        p.unlink(missing_ok=True)
+    return [path.stem, report.total, report.folded, reasons(report), judged], failures
+
+
+def identical(a, b):
+    return os.path.getsize(a) == os.path.getsize(b) and a.read_bytes() == b.read_bytes()
+
+
+def reasons(report):
+    return ", ".join(f"{n} `{code}`" for code, n in sorted(report.reasons.items(), key=lambda r: (-r[1], r[0]))) or "–"
+
+
+def table(head, rows):
+    widths = [max(len(str(r[i])) for r in [head, *rows]) for i in range(len(head))]
+    line = lambda r: "| " + " | ".join(str(c).ljust(w) for c, w in zip(r, widths)) + " |"  # noqa: E731
+    return "\n".join([line(head), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)])
+
+
+def page(models, architectures):
+    total = [sum(r[i] for r in models) for i in (1, 2)]
+    return f"""<!-- Written by tests/conformance/corpus.py; do not edit. -->
+
+# The corpus
+
+{len(models)} ONNX files of full size, random weights, as PyTorch (TorchScript and dynamo exporters), Keras and tf2onnx write
+them. Of their {total[0]} batch norms {total[1]} fold with the default pipeline.
+
+Every file came back byte for byte from a run without passes, and gave the same bytes with one thread and with two. Every
+output is valid by `onnx.checker`'s full check where the original is. "difference" is the largest difference between the
+outputs before and after, over the largest output, in onnxruntime with its own optimizations off (or in the engine named):
+at most `1e-5` is allowed, `2e-3` for f16 (`small_fp16`).
+
+{table(["model", "norms", "folded", "kept, why", "difference"], models)}
+
+## Keras architectures
+
+`explain` on the architecture JSON alone: which norms would fold once the weights are there.
+
+{table(["model", "norms", "would fold", "kept, why"], architectures)}
+"""
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("corpus", type=Path)
+    ap.add_argument("--normfold", type=Path, required=True, metavar="BINARY")
+    ap.add_argument("--out", type=Path, default=harness.ROOT / "docs" / "corpus.md")
+    ap.add_argument("--only", action="append", metavar="GLOB", help="these models only; writes no page")
+    args = ap.parse_args()
+    os.environ["NORMFOLD_BIN"] = str(args.normfold.resolve())
+    wanted = lambda p: not args.only or any(fnmatch.fnmatch(p.stem, g) for g in args.only)  # noqa: E731
+
+    models, architectures, bad = [], [], 0
+    with tempfile.TemporaryDirectory() as scratch:
+        for path in sorted(filter(wanted, args.corpus.glob("*.onnx"))):
+            try:
+                row, failures = one(path, Path(scratch))
+                models.append(row)
+            except Exception as e:  # one broken file must not hide what the others give
+                row, failures = [path.stem], [f"{type(e).__name__}: {str(e)[:500]}"]
+            print(*row, *(f"FAILED: {f}" for f in failures), sep=" | ", flush=True)
+            bad += bool(failures)
+        for path in sorted(filter(wanted, args.corpus.glob("*.json"))):
+            try:
+                report = harness.explain(path)
+                architectures.append([path.stem, report.total, report.folded, reasons(report)])
+                print(*architectures[-1], sep=" | ", flush=True)
+            except Exception as e:
+                print(path.stem, f"FAILED: {str(e)[:500]}", sep=" | ", flush=True)
+                bad += 1
+    if not args.only and not bad:
+        args.out.write_text(page(models, architectures))
+        print(f"wrote {args.out.name}")
+    print(f"{len(models)} models, {len(architectures)} architectures, {bad} failed")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
