@@ -1,0 +1,276 @@
+//! The certificate of a fold: the whole path before and after, compared on a bounded sample.
+//!
+//! The naive evaluator is the judge. It knows the ops by their definition and not the channel map, so a mistake in the map,
+//! in a plan or in its commit shows here. Data is a fixed function of the index in (0, 1], positions include the border
+//! (where padding enters), channels include those with the largest scale and shift.
+//!
+//! The bound: each stored weight differs from the exact one by at most half a unit in its last place, so the results
+//! differ by at most `u·Σ|W'|·|x| + u·|b'|` plus what f64 sums lose, with `u = 2^−p` of the stored type.
+
+use super::{affine::Affine, backward::Backward, reason::Role, resolve::resolve};
+use crate::rank::rank_of;
+use normfold_ir::{
+    ConstPool, DType, Graph, Linear, OpId, OpKind, Use, Value,
+    eval::{Binding, EvalError, Evaluator, Scalar},
+};
+use std::cell::Cell;
+
+/// What the path gave before the fold.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    data: Value,
+    dims: Vec<u64>,
+    points: Vec<Vec<u64>>,
+    before: Vec<f64>,
+    /// What the results may be off by beyond the rounding of stored elements.
+    slack: f64,
+    dtype: DType,
+}
+
+/// How well a fold agrees.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(super) struct Certificate {
+    /// Elements compared.
+    pub(super) samples: usize,
+    /// Largest difference relative to `Σ|W'|·|x| + |b'|`.
+    pub(super) error: f64,
+}
+
+/// Deterministic data in (0, 1], a multiple of 1/64.
+fn datum(index: &[u64]) -> f64 {
+    let mut h = 0x9e37_79b9_7f4a_7c15u64;
+    for &i in index {
+        h = (h ^ i).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        h ^= h >> 29;
+    }
+    ((h >> 32) % 64 + 1) as f64 / 64.0
+}
+
+fn bind_data<'a>(e: &mut Evaluator<'a>, data: Value, dims: &[u64], dtype: DType) {
+    let f = Box::new(|index: &[u64]| Scalar::F(datum(index)));
+    e.bind(data, Binding::Lazy { dtype, dims: dims.to_vec(), f });
+}
+
+/// Evaluates the path as it is, before the plan is committed.
+pub(super) fn before(
+    g: &Graph,
+    pool: &ConstPool,
+    bn: OpId,
+    fold: &Backward,
+) -> Result<Sample, EvalError> {
+    let dims = data_dims(g, pool, fold);
+    let mut e = Evaluator::new(g, pool);
+    bind_data(&mut e, fold.data, &dims, fold.dtype);
+    let y = g.result(bn, 0);
+    let points = points(&e.dims(y)?, &fold.affine);
+    let mut before = Vec::with_capacity(points.len());
+    for p in &points {
+        before.push(number(e.element(y, p)?));
+    }
+    let slack = fold.affine.shift_magnitude + fold.bias_magnitude;
+    Ok(Sample { data: fold.data, dims, points, before, slack, dtype: fold.dtype })
+}
+
+/// Evaluates the path after the commit, at the value that took the batch norm's place.
+///
+/// `Ok(Err(message))` is a disagreement.
+pub(super) fn after(
+    g: &Graph,
+    pool: &ConstPool,
+    absorber: OpId,
+    y: Value,
+    sample: &Sample,
+) -> Result<Result<Certificate, String>, EvalError> {
+    let magnitude = Cell::new(0.0f64);
+    let reads = Cell::new(0u64);
+    let mut e = Evaluator::new(g, pool);
+    bind_data(&mut e, sample.data, &sample.dims, sample.dtype);
+    for at in constant_operands(g, absorber, y) {
+        watch(&mut e, g, pool, at, absorber, &magnitude, &reads);
+    }
+    // A linear op's factor of its product scales what a weight contributes.
+    let alpha = match g.kind(absorber) {
+        OpKind::Linear(l) => l.alpha.abs().max(1.0),
+        _ => 1.0,
+    };
+    let digits = sample.dtype.significand_bits().unwrap_or(53) as i32;
+    let unit = 2f64.powi(-digits);
+    let tiny = smallest(sample.dtype);
+    let mut certificate = Certificate { samples: sample.points.len(), error: 0.0 };
+    for (p, &before) in sample.points.iter().zip(&sample.before) {
+        magnitude.set(0.0);
+        reads.set(0);
+        let after = number(e.element(y, p)?);
+        let scale = magnitude.get() * alpha;
+        let n = reads.get() as f64;
+        let bound = 1.01 * unit * scale
+            + n * alpha * tiny
+            + (n + 64.0) * 2f64.powi(-52) * (scale + sample.slack);
+        let error = (after - before).abs();
+        // NaN is no agreement.
+        if error.is_nan() || error > bound {
+            return Ok(Err(format!(
+                "at {p:?} it gave {before:e} before and {after:e} after; the bound is {bound:e}"
+            )));
+        }
+        if scale > 0.0 {
+            certificate.error = certificate.error.max(error / scale);
+        }
+    }
+    Ok(Ok(certificate))
+}
+
+/// The operands that hold stored constants of the folded path.
+fn constant_operands(g: &Graph, absorber: OpId, y: Value) -> Vec<Use> {
+    let slots =
+        |op: OpId| (0..g.num_operands(op)).map(move |i| Use { user: op, operand: i as u32 });
+    let mut all: Vec<Use> = slots(absorber).collect();
+    if y.op != absorber && matches!(g.kind(y.op), OpKind::Binary(_)) {
+        all.extend(slots(y.op));
+    }
+    all
+}
+
+/// Binds a constant operand to its stored elements, adding up the magnitudes of those that are read.
+fn watch<'a>(
+    e: &mut Evaluator<'a>,
+    g: &Graph,
+    pool: &'a ConstPool,
+    at: Use,
+    absorber: OpId,
+    magnitude: &'a Cell<f64>,
+    reads: &'a Cell<u64>,
+) {
+    let Ok(Some(r)) = resolve(g, at, Role::Weight, absorber) else { return };
+    let Some(v) = g.operand(at.user, at.operand as usize) else { return };
+    let dims = pool.dims(r.entry);
+    let strides: Vec<u64> = (0..dims.len()).map(|i| dims[i + 1..].iter().product()).collect();
+    let f = Box::new(move |index: &[u64]| {
+        let i = index.iter().zip(&strides).map(|(i, s)| i * s).sum();
+        let x = pool.element_f64(r.entry, i).unwrap_or(f64::NAN);
+        magnitude.set(magnitude.get() + x.abs());
+        reads.set(reads.get() + 1);
+        Scalar::F(x)
+    });
+    e.bind(v, Binding::Lazy { dtype: pool.dtype(r.entry), dims, f });
+}
+
+fn number(s: Scalar) -> f64 {
+    match s {
+        Scalar::F(v) => v,
+        Scalar::I(v) => v as f64,
+    }
+}
+
+/// The smallest positive number of an arithmetic float.
+fn smallest(dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => 2f64.powi(-149),
+        DType::F16 => 2f64.powi(-24),
+        DType::BF16 => 2f64.powi(-133),
+        _ => f64::from_bits(1),
+    }
+}
+
+/// The sampled positions: two channels, each at the first corner and in the middle.
+fn points(dims: &[u64], affine: &Affine) -> Vec<Vec<u64>> {
+    if dims.contains(&0) {
+        return Vec::new();
+    }
+    let largest = |v: &[f64]| {
+        let best = v.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
+        best.map_or(0, |(i, _)| i as u64)
+    };
+    let mut channels = vec![largest(&affine.s), largest(&affine.t)];
+    if channels[0] == channels[1] {
+        channels[1] = (affine.s.len() as u64 - 1) - channels[0].min(affine.s.len() as u64 - 1);
+    }
+    channels.dedup();
+    let mut all = Vec::new();
+    for &c in &channels {
+        for middle in [false, true] {
+            let mut p: Vec<u64> = dims.iter().map(|&d| if middle { d / 2 } else { 0 }).collect();
+            p[affine.axis] = c;
+            all.push(p);
+        }
+    }
+    all.dedup();
+    all
+}
+
+/// Extents of the sampled data: one batch, all channels, and room for an interior and a border.
+fn data_dims(g: &Graph, pool: &ConstPool, fold: &Backward) -> Vec<u64> {
+    let channels = fold.map.input.count;
+    let kernel = g.operand(fold.plan.absorber, fold.map.weight).and_then(|_| {
+        resolve(
+            g,
+            Use { user: fold.plan.absorber, operand: fold.map.weight as u32 },
+            Role::Weight,
+            fold.plan.bn,
+        )
+        .ok()?
+    });
+    let w = kernel.map(|r| pool.dims(r.entry)).unwrap_or_default();
+    match g.kind(fold.plan.absorber) {
+        OpKind::Conv(c) => {
+            let extents = (0..usize::from(c.x.spatial)).map(|i| {
+                let dilation = c.dilations.get(i).copied().unwrap_or(1);
+                let stride = c.strides.get(i).copied().unwrap_or(1);
+                dilation * (w[c.w.first_spatial_axis() + i].max(1) - 1) + 1 + 2 * stride
+            });
+            laid_out(c.x.channel_last, channels, extents)
+        }
+        OpKind::ConvTranspose(c) => {
+            let extents = (0..usize::from(c.x.spatial)).map(|i| {
+                let stride = c.strides.get(i).copied().unwrap_or(1);
+                c.output_shape.get(i).map_or(3, |&n| (n.max(1) as u64).div_ceil(stride))
+            });
+            laid_out(c.x.channel_last, channels, extents)
+        }
+        OpKind::Linear(l) => {
+            let rows = linear_rows(g, pool, fold);
+            let rank = if l.matrix { 2 } else { rank_of(g, pool, fold.data).unwrap_or(2).max(1) };
+            matrix(rank, rows, channels, l.trans_x)
+        }
+        _ => {
+            let rank = rank_of(g, pool, fold.data).unwrap_or(2).max(1);
+            matrix(rank, 2, channels, fold.map.weight == 0)
+        }
+    }
+}
+
+fn laid_out(channel_last: bool, channels: u64, extents: impl Iterator<Item = u64>) -> Vec<u64> {
+    let mut dims = vec![1];
+    if !channel_last {
+        dims.push(channels);
+    }
+    dims.extend(extents);
+    if channel_last {
+        dims.push(channels);
+    }
+    dims
+}
+
+fn matrix(rank: usize, rows: u64, channels: u64, channels_first: bool) -> Vec<u64> {
+    let mut dims = vec![1; rank.saturating_sub(2)];
+    match (rank, channels_first) {
+        (1, _) => dims.push(channels),
+        (_, true) => dims.extend([channels, rows]),
+        (_, false) => dims.extend([rows, channels]),
+    }
+    dims
+}
+
+/// A bias of several rows fixes how many rows the data has.
+fn linear_rows(g: &Graph, pool: &ConstPool, fold: &Backward) -> u64 {
+    let at = Use { user: fold.plan.absorber, operand: 2 };
+    let OpKind::Linear(l) = g.kind(fold.plan.absorber) else { return 2 };
+    let Linear { beta, .. } = **l;
+    match resolve(g, at, Role::Bias, fold.plan.bn) {
+        Ok(Some(r)) if beta != 0.0 => match pool.dims(r.entry).as_slice() {
+            [.., rows, _] if *rows > 1 => *rows,
+            _ => 2,
+        },
+        _ => 2,
+    }
+}

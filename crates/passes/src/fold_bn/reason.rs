@@ -1,0 +1,280 @@
+//! Why a batch norm is kept. Each code is a heading of docs/legality.md and occurs in a golden case.
+
+use normfold_ir::{DType, Graph, OpId, Reason};
+use std::{fmt, sync::Arc};
+
+/// The op that stands in the way.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Blocker {
+    /// What it does.
+    pub op: Arc<str>,
+    /// Its name in the source.
+    pub location: Arc<str>,
+}
+
+impl Blocker {
+    pub(super) fn of(g: &Graph, op: OpId) -> Self {
+        Self { op: g.kind(op).display_name().into(), location: g.location(op) }
+    }
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} \"{}\"", self.op, self.location)
+    }
+}
+
+/// Which constant of a fold is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// γ.
+    Scale,
+    /// β.
+    Shift,
+    /// μ.
+    Mean,
+    /// σ².
+    Variance,
+    /// The weight of the linear op.
+    Weight,
+    /// The bias of the linear op.
+    Bias,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Scale => "scale",
+            Role::Shift => "shift",
+            Role::Mean => "mean",
+            Role::Variance => "variance",
+            Role::Weight => "weight",
+            Role::Bias => "bias",
+        })
+    }
+}
+
+/// Why a batch norm is kept.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+#[expect(
+    missing_docs,
+    reason = "each field is named for what it is, and docs/legality.md explains every reason"
+)]
+pub enum FoldReason {
+    TrainingMode,
+    PerElement { rank: Option<usize> },
+    NotConstant { what: Role, blocker: Blocker },
+    OverridableInput { what: Role, name: Arc<str> },
+    MutableState { what: Role, name: Arc<str> },
+    RegionBoundary { what: Arc<str> },
+    GraphInput { name: Arc<str> },
+    MultipleConsumers { blocker: Blocker, users: usize, returned: bool },
+    ActivationBetween { blocker: Blocker },
+    Quantized { blocker: Blocker },
+    CustomDomain { blocker: Blocker },
+    NoLinearProducer { blocker: Blocker },
+    AxisMismatch { blocker: Blocker, axis: usize, channels: Option<usize> },
+    ChannelMismatch { blocker: Blocker, expected: u64, found: u64 },
+    UnknownRank { blocker: Blocker },
+    UnsupportedType { blocker: Blocker, dtype: DType },
+    NonFinite { what: &'static str, channel: usize },
+    Overflow { what: Role, channel: Option<usize> },
+    SharedWeight { what: Role, name: Arc<str>, bytes: u64 },
+    NotExpressible { what: &'static str },
+    WeightsAbsent { blocker: Option<Blocker> },
+    NotSelected,
+    RewriteLimit,
+}
+
+impl FoldReason {
+    /// The op that stands in the way, where there is one.
+    pub fn blocker(&self) -> Option<&Blocker> {
+        use FoldReason::*;
+        match self {
+            NotConstant { blocker, .. }
+            | MultipleConsumers { blocker, .. }
+            | ActivationBetween { blocker }
+            | Quantized { blocker }
+            | CustomDomain { blocker }
+            | NoLinearProducer { blocker }
+            | AxisMismatch { blocker, .. }
+            | ChannelMismatch { blocker, .. }
+            | UnknownRank { blocker }
+            | UnsupportedType { blocker, .. } => Some(blocker),
+            WeightsAbsent { blocker } => blocker.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// What would let it fold.
+    pub fn unlock(&self) -> &'static str {
+        use FoldReason::*;
+        match self {
+            TrainingMode => "export the model in inference mode",
+            PerElement { .. } => "nothing short of exporting with spatial statistics",
+            NotConstant { .. } => "make the value a constant of the model",
+            OverridableInput { .. } => {
+                "remove the name from the model's inputs, so that no caller can replace it"
+            }
+            MutableState { .. } => "strip the training information",
+            RegionBoundary { .. } => "define the value in the same graph as the batch norm",
+            GraphInput { .. } => "nothing before the batch norm could absorb it",
+            MultipleConsumers { .. } => "duplicate the producer for its other readers",
+            ActivationBetween { .. } => "nothing: the activation is not linear",
+            Quantized { .. } => "fold before quantizing",
+            CustomDomain { .. } => "replace the custom op by standard ones",
+            NoLinearProducer { .. } => "a linear op as the producer",
+            AxisMismatch { .. } => "nothing: the batch norm's channels are not the op's",
+            ChannelMismatch { .. } => "repair the model: the channel counts contradict each other",
+            UnknownRank { .. } => "declare the rank of the data",
+            UnsupportedType { .. } => "weights of type f64, f32, f16 or bf16",
+            NonFinite { .. } => "repair the batch norm's statistics",
+            Overflow { .. } => "a wider weight type",
+            SharedWeight { .. } => "allow a copy: shared=copy, or a larger copy-limit",
+            NotExpressible { .. } => "a document of a newer version",
+            WeightsAbsent { .. } => "give the weights: everything else allows the fold",
+            NotSelected => "select it: see the options only and skip",
+            RewriteLimit => "raise the limit of rewrites",
+        }
+    }
+}
+
+impl Reason for FoldReason {
+    const CODES: &'static [&'static str] = &[
+        "training-mode",
+        "per-element",
+        "not-constant",
+        "overridable-input",
+        "mutable-state",
+        "region-boundary",
+        "graph-input",
+        "multiple-consumers",
+        "activation-between",
+        "quantized",
+        "custom-domain",
+        "no-linear-producer",
+        "axis-mismatch",
+        "channel-mismatch",
+        "unknown-rank",
+        "unsupported-type",
+        "non-finite",
+        "overflow",
+        "shared-weight",
+        "not-expressible",
+        "weights-absent",
+        "not-selected",
+        "rewrite-limit",
+    ];
+
+    fn code(&self) -> &'static str {
+        use FoldReason::*;
+        match self {
+            TrainingMode => "training-mode",
+            PerElement { .. } => "per-element",
+            NotConstant { .. } => "not-constant",
+            OverridableInput { .. } => "overridable-input",
+            MutableState { .. } => "mutable-state",
+            RegionBoundary { .. } => "region-boundary",
+            GraphInput { .. } => "graph-input",
+            MultipleConsumers { .. } => "multiple-consumers",
+            ActivationBetween { .. } => "activation-between",
+            Quantized { .. } => "quantized",
+            CustomDomain { .. } => "custom-domain",
+            NoLinearProducer { .. } => "no-linear-producer",
+            AxisMismatch { .. } => "axis-mismatch",
+            ChannelMismatch { .. } => "channel-mismatch",
+            UnknownRank { .. } => "unknown-rank",
+            UnsupportedType { .. } => "unsupported-type",
+            NonFinite { .. } => "non-finite",
+            Overflow { .. } => "overflow",
+            SharedWeight { .. } => "shared-weight",
+            NotExpressible { .. } => "not-expressible",
+            WeightsAbsent { .. } => "weights-absent",
+            NotSelected => "not-selected",
+            RewriteLimit => "rewrite-limit",
+        }
+    }
+}
+
+impl fmt::Display for FoldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use FoldReason::*;
+        match self {
+            TrainingMode => write!(f, "it normalises by the statistics of the batch"),
+            PerElement { rank: Some(r) } => {
+                write!(f, "its statistics are per element of rank-{r} data, not per channel")
+            }
+            PerElement { rank: None } => {
+                write!(f, "its statistics are per element, not per channel")
+            }
+            NotConstant { what, blocker } => {
+                write!(f, "the {what} is computed at run time by {blocker}")
+            }
+            OverridableInput { what, name } => {
+                write!(
+                    f,
+                    "the {what} \"{name}\" is also an input of the model: a caller may replace it"
+                )
+            }
+            MutableState { what, name } => write!(f, "the {what} \"{name}\" is training state"),
+            RegionBoundary { what } => write!(f, "{what}"),
+            GraphInput { name } => write!(f, "it reads the graph's input \"{name}\""),
+            MultipleConsumers { blocker, users, returned: true } => {
+                write!(f, "the result of {blocker} is also a result of the graph ({users} readers)")
+            }
+            MultipleConsumers { blocker, users, .. } => {
+                write!(f, "the result of {blocker} has {users} readers")
+            }
+            ActivationBetween { blocker } => {
+                write!(f, "{blocker} stands between it and any linear op")
+            }
+            Quantized { blocker } => write!(f, "{blocker} is quantized"),
+            CustomDomain { blocker } => write!(f, "its input comes from the custom op {blocker}"),
+            NoLinearProducer { blocker } => {
+                write!(f, "its input comes from {blocker}, which cannot absorb it")
+            }
+            AxisMismatch { blocker, axis, channels: Some(c) } => {
+                write!(
+                    f,
+                    "it normalises along axis {axis}, but the channels of {blocker} are axis {c}"
+                )
+            }
+            AxisMismatch { blocker, axis, .. } => {
+                write!(
+                    f,
+                    "it normalises along axis {axis}, which is not the channel axis of {blocker}"
+                )
+            }
+            ChannelMismatch { blocker, expected, found } => {
+                write!(f, "it has {found} channels where {blocker} has {expected}")
+            }
+            UnknownRank { blocker } => {
+                write!(f, "the rank of the data of {blocker} is not known for certain")
+            }
+            UnsupportedType { blocker, dtype } => {
+                write!(f, "the weight of {blocker} has type {dtype}")
+            }
+            NonFinite { what, channel } => {
+                write!(f, "{what} is not a finite number in channel {channel}")
+            }
+            Overflow { what, channel: Some(c) } => {
+                write!(f, "the folded {what} would not be finite in its type (channel {c})")
+            }
+            Overflow { what, .. } => write!(f, "the folded {what} would not be finite in its type"),
+            SharedWeight { what, name, bytes } => {
+                write!(
+                    f,
+                    "the {what} \"{name}\" ({bytes} bytes) is read by other ops too, and a copy is not allowed"
+                )
+            }
+            NotExpressible { what } => write!(f, "the document cannot say {what}"),
+            WeightsAbsent { blocker: Some(b) } => {
+                write!(f, "it would fold into {b}, but the values are not at hand")
+            }
+            WeightsAbsent { .. } => write!(f, "the values are not at hand"),
+            NotSelected => write!(f, "it is not selected"),
+            RewriteLimit => write!(f, "the limit of rewrites was reached"),
+        }
+    }
+}
