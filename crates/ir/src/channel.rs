@@ -190,3 +190,136 @@ fn kernel(w: KernelLayout, groups: u64, axis: usize, dims: &[u64]) -> Option<(Ch
 fn whole(n: u64, groups: u64) -> Option<u64> {
     (n > 0 && n.is_multiple_of(groups)).then_some(n / groups)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ConvTranspose, DataLayout, Linear, MatMul};
+
+    /// The map of every element against the definition, written out with subscripts.
+    fn check(map: &ElementMap, dims: &[u64], expected: impl Fn(&[u64]) -> u64) {
+        let count: u64 = dims.iter().product();
+        let mut seen = Vec::new();
+        for i in 0..count {
+            let mut rest = i;
+            let mut index = vec![0; dims.len()];
+            for (axis, &d) in dims.iter().enumerate().rev() {
+                index[axis] = rest % d;
+                rest /= d;
+            }
+            assert_eq!(map.at(i), expected(&index), "{dims:?} at {index:?}");
+            seen.push(map.at(i));
+        }
+        // Runs say the same, from any start.
+        for start in [0, 1, count / 3] {
+            map.for_runs(start, count - start, |first, n, c| {
+                assert!((start + first..start + first + n).all(|i| seen[i as usize] == c));
+            });
+            let per_channel: Vec<f64> =
+                (0..=seen.iter().copied().max().unwrap_or(0)).map(|c| c as f64).collect();
+            let mut block = vec![0.0; (count - start) as usize];
+            map.zip(start, &mut block, &per_channel, |x, c| x + c);
+            assert!(block.iter().zip(&seen[start as usize..]).all(|(b, c)| *b == *c as f64));
+        }
+    }
+
+    fn conv(order: KernelOrder, groups: u64, dims: &[u64]) -> ChannelMap {
+        let c = Conv { w: KernelLayout::new(order, 2), groups, ..Conv::default() };
+        ChannelMap::of(&c.into(), 1, dims).expect("a kernel")
+    }
+
+    #[test]
+    fn kernels_of_convolutions() {
+        // 6 outputs in 2 groups of 3, 2 inputs each.
+        let dims = [6, 2, 3, 1];
+        let m = conv(KernelOrder::Ois, 2, &dims);
+        assert_eq!((m.out.count, m.input.count), (6, 4));
+        check(&m.out.map, &dims, |i| i[0]);
+        check(&m.input.map, &dims, |i| i[0] / 3 * 2 + i[1]);
+
+        let dims = [3, 1, 2, 6];
+        let m = conv(KernelOrder::Sio, 2, &dims);
+        assert_eq!((m.out.count, m.input.count), (6, 4));
+        check(&m.out.map, &dims, |i| i[3]);
+        check(&m.input.map, &dims, |i| i[3] / 3 * 2 + i[2]);
+
+        // 4 channels, multiplier 2: output c·2 + m.
+        let dims = [3, 3, 4, 2];
+        let m = conv(KernelOrder::Scm, 1, &dims);
+        assert_eq!((m.out.count, m.input.count), (8, 4));
+        check(&m.out.map, &dims, |i| i[2] * 2 + i[3]);
+        check(&m.input.map, &dims, |i| i[2]);
+    }
+
+    #[test]
+    fn kernels_of_transposed_convolutions() {
+        // 4 inputs in 2 groups of 2, 3 outputs each.
+        let dims = [4, 3, 2, 2];
+        let m = conv(KernelOrder::Ios, 2, &dims);
+        assert_eq!((m.out.count, m.input.count), (6, 4));
+        check(&m.out.map, &dims, |i| i[0] / 2 * 3 + i[1]);
+        check(&m.input.map, &dims, |i| i[0]);
+
+        let dims = [2, 2, 5, 3];
+        let m = conv(KernelOrder::Soi, 1, &dims);
+        assert_eq!((m.out.count, m.input.count), (5, 3));
+        check(&m.out.map, &dims, |i| i[2]);
+        check(&m.input.map, &dims, |i| i[3]);
+    }
+
+    #[test]
+    fn contradictory_kernels_have_no_map() {
+        let c = |groups| OpKind::from(Conv { groups, ..Conv::default() });
+        assert_eq!(ChannelMap::of(&c(1), 1, &[4, 3, 3]), None);
+        assert_eq!(ChannelMap::of(&c(3), 1, &[4, 3, 3, 3]), None);
+        assert_eq!(ChannelMap::of(&c(0), 1, &[4, 3, 3, 3]), None);
+        assert_eq!(ChannelMap::of(&c(1), 2, &[4, 3, 3, 3]), None);
+    }
+
+    #[test]
+    fn matrices() {
+        let dims = [5, 7];
+        let m = ChannelMap::of(
+            &Linear { trans_w: true, matrix: true, ..Linear::default() }.into(),
+            1,
+            &dims,
+        );
+        let m = m.expect("a matrix");
+        assert_eq!((m.out.count, m.input.count, m.out.axis_at(None)), (5, 7, Some(1)));
+        check(&m.out.map, &dims, |i| i[0]);
+        check(&m.input.map, &dims, |i| i[1]);
+
+        let right = ChannelMap::of(&MatMul {}.into(), 1, &dims).expect("a matrix");
+        assert_eq!(
+            (right.out.count, right.out.axis_at(Some(3)), right.out.axis_at(None)),
+            (7, Some(2), None)
+        );
+        let left = ChannelMap::of(&MatMul {}.into(), 0, &dims).expect("a matrix");
+        assert_eq!((left.out.count, left.out.axis_at(Some(3)), left.data), (5, Some(1), 1));
+        check(&left.out.map, &dims, |i| i[0]);
+        assert_eq!(ChannelMap::of(&MatMul {}.into(), 1, &[7]), None);
+    }
+
+    #[test]
+    fn implicit_zeros() {
+        let conv = |pad, k| {
+            let c = Conv { pad, ..Conv::default() };
+            ChannelMap::of(&c.into(), 1, &[1, 1, k, k]).expect("a kernel").implicit_zeros
+        };
+        assert!(!conv(Padding::default(), 3));
+        assert!(!conv(Padding::Valid, 3));
+        assert!(conv(Padding::Explicit(Spatial::from_slice(&[(0, 0), (0, 1)])), 3));
+        assert!(conv(Padding::SameUpper, 3));
+        assert!(!conv(Padding::SameLower, 1));
+        let transposed = |c: ConvTranspose, k| {
+            ChannelMap::of(&c.into(), 1, &[1, 1, k, k]).expect("a kernel").implicit_zeros
+        };
+        assert!(!transposed(ConvTranspose::default(), 1));
+        assert!(transposed(ConvTranspose::default(), 3));
+        assert!(transposed(
+            ConvTranspose { strides: Spatial::from_slice(&[2, 2]), ..ConvTranspose::default() },
+            1
+        ));
+        assert_eq!(DataLayout::channels_last(2).channel_axis(), 3);
+    }
+}

@@ -281,3 +281,88 @@ fn broadcast_source(from: &[u64], dims: &[u64], i: u64) -> u64 {
     }
     source
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TensorType;
+
+    fn bytes_of(pool: &ConstPool, id: ConstId) -> Vec<f64> {
+        let mut bytes = vec![0; pool.byte_len(id) as usize];
+        pool.read_bytes(id, 0, &mut bytes).expect("present");
+        let mut out = vec![0.0; pool.count(id) as usize];
+        assert!(decode_f64(pool.dtype(id), &bytes, 0, &mut out));
+        out
+    }
+
+    /// A tensor of two rows scaled and shifted per row, in every way it can be read.
+    #[test]
+    fn readers_agree_and_round_once() {
+        let mut pool = ConstPool::default();
+        let base = pool.add_f64(DType::F16, &[2, 3], &[1.0, 2.0, 3.0, -4.0, 5.0, 0.5]);
+        let third = pool.add_f64(DType::F64, &[2], &[1.0 / 3.0, 3.0]);
+        let shift = pool.add_f64(DType::F64, &[2], &[0.25, -1.0]);
+        let map = ElementMap::axis(&[2, 3], 0);
+        let scaled = pool.derive(base, Step::Scale { map: map.clone(), factors: third });
+        let both = pool.derive(scaled, Step::Shift { map: map.clone(), addends: shift });
+        // Rounding 1/3 to f16 first and then adding would give another last bit for some element.
+        let exact = [
+            1.0 / 3.0 + 0.25,
+            2.0 * (1.0 / 3.0) + 0.25,
+            3.0 * (1.0 / 3.0) + 0.25,
+            -13.0,
+            14.0,
+            0.5,
+        ];
+        assert_eq!(pool.to_exact_f64(both).expect("present"), exact);
+        let stored: Vec<f64> = exact.iter().map(|&v| half::f16::from_f64(v).to_f64()).collect();
+        assert_eq!(bytes_of(&pool, both), stored);
+        assert_eq!(pool.to_f64(both).expect("present"), stored);
+        for (i, &v) in stored.iter().enumerate() {
+            assert_eq!(pool.element_f64(both, i as u64).expect("present"), v);
+        }
+        // Reading from the middle, byte by byte of the same elements.
+        let mut tail = [0; 4];
+        pool.read_bytes(both, 8, &mut tail).expect("present");
+        let mut two = [0.0; 2];
+        assert!(decode_f64(DType::F16, &tail, 0, &mut two));
+        assert_eq!(two, stored[4..]);
+        // The same expression is the same entry.
+        assert_eq!(pool.derive(scaled, Step::Shift { map, addends: shift }), both);
+    }
+
+    #[test]
+    fn broadcasts_before_and_after_a_scale() {
+        let mut pool = ConstPool::default();
+        let column = pool.add_f64(DType::F32, &[2, 1], &[1.0, 2.0]);
+        let beta = pool.add_f64(DType::F64, &[1], &[10.0]);
+        let s = pool.add_f64(DType::F64, &[3], &[1.0, 2.0, 3.0]);
+        let id = pool.derive(column, Step::Scale { map: ElementMap::single(), factors: beta });
+        let id = pool.derive(id, Step::Broadcast { dims: vec![2, 3] });
+        let id = pool.derive(id, Step::Scale { map: ElementMap::axis(&[2, 3], 1), factors: s });
+        assert_eq!(pool.dims(id), [2, 3]);
+        assert_eq!(bytes_of(&pool, id), [10.0, 20.0, 30.0, 20.0, 40.0, 60.0]);
+        assert_eq!(pool.element_f64(id, 4).expect("present"), 40.0);
+    }
+
+    #[test]
+    fn rounding_is_measured() {
+        let mut pool = ConstPool::default();
+        let base = pool.add_f64(DType::F32, &[1, 4], &[3.0, 1e30, 1.0, 0.0]);
+        let s = pool.add_f64(DType::F64, &[1], &[1.0 / 3.0]);
+        let map = ElementMap::axis(&[1, 4], 0);
+        let id = pool.derive(base, Step::Scale { map: map.clone(), factors: s });
+        let mut stats = RoundingStats::default();
+        let mut bytes = [0; 16];
+        pool.read_bytes_measured(id, 0, &mut bytes, Some(&mut stats)).expect("present");
+        assert!(stats.relative_error <= 2f64.powi(-24) && stats.relative_error > 0.0, "{stats:?}");
+        assert_eq!(stats.non_finite, 0);
+        let huge = pool.add_f64(DType::F64, &[1], &[1e10]);
+        let id = pool.derive(base, Step::Scale { map, factors: huge });
+        pool.read_bytes_measured(id, 0, &mut bytes, Some(&mut stats)).expect("present");
+        assert_eq!(stats.non_finite, 1);
+        let absent =
+            pool.add(TensorType::of(DType::F32, &[1]), crate::ConstData::Absent { hash: None });
+        assert!(matches!(pool.to_f64(absent), Err(ConstError::Absent)) && !pool.is_present(absent));
+    }
+}
