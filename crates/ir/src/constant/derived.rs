@@ -250,20 +250,37 @@ impl Derived {
         let map = map.filter(|m| m.terms().iter().all(|t| t.stride > 1)).unwrap_or(&single);
         map.for_runs(start, exact.len() as u64, |first, n, _| {
             let range = first as usize..(first + n) as usize;
-            let (mut largest, mut error, mut sum) = (0.0f64, 0.0f64, 0.0f64);
-            for (&e, &s) in exact[range.clone()].iter().zip(&stored[range.clone()]) {
-                largest = largest.max(e.abs());
-                error = error.max((s - e).abs());
-                // 0 · ∞ and 0 · NaN are NaN, anything else 0.
-                sum += s * 0.0;
-            }
-            if sum != 0.0 {
+            let (largest, error, sum) = extremes(&exact[range.clone()], &stored[range.clone()]);
+            if sum.is_nan() {
                 stats.non_finite += stored[range].iter().filter(|s| !s.is_finite()).count() as u64;
             } else if largest > 0.0 {
                 stats.relative_error = stats.relative_error.max(error / largest);
             }
         });
     }
+}
+
+/// The largest `|exact|`, the largest `|stored − exact|`, and `Σ 0·stored`, which is NaN when an element is not finite
+/// (0·∞ and 0·NaN) and 0 otherwise. Eight lanes, so that the loop vectorises: float maxima are not reordered by compilers.
+fn extremes(exact: &[f64], stored: &[f64]) -> (f64, f64, f64) {
+    const LANES: usize = 8;
+    let larger = |a: f64, b: f64| if a > b { a } else { b };
+    let (mut largest, mut error, mut sum) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    let mut step = |k: usize, e: f64, s: f64| {
+        largest[k] = larger(e.abs(), largest[k]);
+        error[k] = larger((s - e).abs(), error[k]);
+        sum[k] += s * 0.0;
+    };
+    let (es, ss) = (exact.chunks_exact(LANES), stored.chunks_exact(LANES));
+    for (&e, &s) in es.remainder().iter().zip(ss.remainder()) {
+        step(0, e, s);
+    }
+    for (e, s) in es.zip(ss) {
+        for k in 0..LANES {
+            step(k, e[k], s[k]);
+        }
+    }
+    (largest.into_iter().fold(0.0, larger), error.into_iter().fold(0.0, larger), sum.iter().sum())
 }
 
 /// The element of a tensor of extents `from` that element `i` of its broadcast to `dims` reads.
