@@ -105,11 +105,6 @@ for index, key in enumerate(("scale", "bias", "mean", "var")):
         overridable(b, p[index])
 
 
-@obstacle(folded=1, args=["--passes=fold-bn{freeze-inputs},dce"])
-def overridable_weight_frozen(b, lin):
-    overridable_weight(b, lin)
-
-
 @obstacle(folded=1, opset=7)
 def initializers_are_inputs_at_ir3(b, lin):
     """Below IR 4 the listing among inputs is an obligation, not an offer to override."""
@@ -203,20 +198,48 @@ def weight_behind_arithmetic(b, lin):
 @obstacle(not_constant=1, layers=("conv",))
 def weight_is_loop_carried(b, lin):
     """Constness never flows through a loop-carried value, even when its first value is constant."""
-    w, p = b.weight(lin), b.params(lin.channels)
-    half = b.tensor(np.array([0.5]))
+    p = b.params(lin.channels)
+    inner, b.tensors = b.tensors, []
+    w, half = b.weight(lin), b.tensor(np.array([0.5]))
     value = helper.make_tensor_value_info
     body = helper.make_graph([
         helper.make_node("Identity", ["cond"], ["go"]), helper.make_node("Mul", ["lw", half], ["lw_next"]),
         helper.make_node("Conv", ["x", "lw"], ["lc"], name="lc"),
         helper.make_node("BatchNormalization", ["lc", *p], ["ly"], name="ln"),
     ], "body", [value("i", TensorProto.INT64, []), value("cond", TensorProto.BOOL, []), value("lw", b.onnx, list(lin.w))],
-        [value("go", TensorProto.BOOL, []), value("lw_next", b.onnx, list(lin.w)), value("ly", b.onnx, None)])
+        [value("go", TensorProto.BOOL, []), value("lw_next", b.onnx, list(lin.w)), value("ly", b.onnx, None)], initializer=inner)
     b.input("x", list(lin.x))
     trip = b.tensor(2, dtype=np.int64)
     last, scan = b.node("Loop", [trip, "", w], 2, body=body)
     b.output(last)
     b.output(scan)
+
+
+@obstacle(region_boundary=1, layers=("conv", "gemm"))
+def parameters_captured_by_the_body(b, lin):
+    """The pair stands in a body, its parameters above it: values are followed within one graph."""
+    b.input("x", list(lin.x))
+    flag, w, p = b.input("flag", [], TensorProto.BOOL), b.weight(lin), b.params(lin.channels)
+    value = helper.make_tensor_value_info
+    then = helper.make_graph([helper.make_node(lin.op, ["x", w], ["then_c"], name="layer"),
+                              helper.make_node("BatchNormalization", ["then_c", *p], ["then_y"], name="inner")],
+                             "then", [], [value("then_y", b.onnx, None)])
+    orelse = helper.make_graph([helper.make_node("Neg", ["x"], ["else_y"])], "else", [], [value("else_y", b.onnx, None)])
+    b.output(b.node("If", [flag], then_branch=then, else_branch=orelse))
+
+
+@obstacle(folded=1)
+def pair_within_a_body(b, lin):
+    """The same with parameters of the body's own."""
+    b.input("x", list(lin.x))
+    flag, w, p = b.input("flag", [], TensorProto.BOOL), b.weight(lin), b.params(lin.channels)
+    inner, b.tensors = b.tensors, []
+    value = helper.make_tensor_value_info
+    then = helper.make_graph([helper.make_node(lin.op, ["x", w], ["then_c"], name="layer"),
+                              helper.make_node("BatchNormalization", ["then_c", *p], ["then_y"], name="inner")],
+                             "then", [], [value("then_y", b.onnx, None)], initializer=inner)
+    orelse = helper.make_graph([helper.make_node("Neg", ["x"], ["else_y"])], "else", [], [value("else_y", b.onnx, None)])
+    b.output(b.node("If", [flag], then_branch=then, else_branch=orelse))
 
 
 @obstacle(region_boundary=1)

@@ -39,7 +39,7 @@ def dropout_said_to_infer_between(b, lin):
     end(b, lin, b.node("Dropout", [start(b, lin), ratio, mode]))
 
 
-@obstacle(activation_between=1)
+@obstacle(no_linear_producer=1)
 def dropout_in_training_between(b, lin):
     """Ratio 0 keeps every element, so the output is defined; the mode alone forbids the look-through."""
     ratio, mode = b.tensor(0.0), b.tensor(True, dtype=bool)
@@ -50,7 +50,6 @@ def dropout_in_training_between(b, lin):
 def dropout_mask_read(b, lin):
     y, mask = b.node("Dropout", [start(b, lin)], 2)
     b.output(mask, TensorProto.BOOL)
-    b.output(y)
     end(b, lin, y)
 
 
@@ -66,7 +65,7 @@ def custom_op_between(b, lin):
     end(b, lin, b.node("Swirl", [start(b, lin)], domain="org.example", turns=1, label="x"))
 
 
-@obstacle(open_reasons=True)
+@obstacle(no_linear_producer=1)
 def max_pool_like_between(b, lin):
     """ReduceMax over the rows keeps the channel axis, but no norm with a negative gamma may pass it."""
     end(b, lin, b.node("ReduceMax", [start(b, lin)], axes=[0], keepdims=1))
@@ -189,7 +188,7 @@ def inference_by_is_test(b, lin):
     end(b, lin, start(b, lin), is_test=1)
 
 
-@obstacle(opset=7, layers=("conv",), open_reasons=True)
+@obstacle(opset=7, layers=("conv",), per_element=1)
 def spatial_0_on_an_image(b, lin):
     shape = (5, 4, 4)
     p = [b.tensor(v) for v in (b.rng.uniform(0.5, 1.5, shape), b.rng.normal(0, 0.3, shape), b.rng.normal(0, 0.5, shape), b.rng.uniform(0.3, 2, shape))]
@@ -316,7 +315,8 @@ def fake_quantized_weight(b, lin):
     end(b, lin, start(b, lin, w=b.node("DequantizeLinear", [q, scale, zero])))
 
 
-@obstacle(not_constant=1, layers=("gemm", "matmul"))
+@obstacle(not_constant=1, layers=("gemm",), name="constant_on_the_left_of_gemm")
+@obstacle(axis_mismatch=1, layers=("matmul",))
 def constant_on_the_left(b, lin):
     """[M,K] constant times [K,N] data: the norm's channels are the columns of the data."""
     left, x = b.tensor(b.rng.normal(0, 0.3, (6, 7))), b.input("x", [7, 6])
@@ -351,7 +351,7 @@ def flat_output(b, y):
     b.output(b.node("Reshape", [y, b.tensor([-1], dtype=np.int64)]))
 
 
-@obstacle(axis_mismatch=1, layers=("matmul",))
+@obstacle(unknown_rank=1, layers=("matmul",))
 def matmul_of_unknown_rank(b, lin):
     """Rank 2 cannot be proved, so the last axis is not known to be the norm's."""
     y = b.linear(lin, unranked(b, lin.x))
@@ -383,17 +383,17 @@ def result_has_value_info(b, lin):
     end(b, lin, y)
 
 
-@obstacle(open_reasons=True, layers=("",))
+@obstacle(graph_input=1, layers=("",))
 def norm_of_an_input(b, lin):
     b.output(b.norm(b.input("x", [2, 4, 3, 3]), 4))
 
 
-@obstacle(open_reasons=True, layers=("",))
+@obstacle(graph_input=1, no_linear_producer=1, layers=("",))
 def norms_without_a_layer(b, lin):
     b.output(b.norm(b.norm(b.input("x", [2, 4, 3, 3]), 4), 4))
 
 
-@obstacle(open_reasons=True)
+@obstacle(no_linear_producer=1)
 def sum_of_two_layers(b, lin):
     y = b.node("Add", [start(b, lin), b.linear(lin, b.input("x2", list(lin.x)))])
     end(b, lin, y)

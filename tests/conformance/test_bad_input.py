@@ -19,7 +19,11 @@ def listing(root):
     return sorted(str(p.relative_to(root)) for p in root.rglob("*"))
 
 
-def refuse(tmp_path, src, *names, args=(), out=None, codes=(1, 2, 3, 4), **kw):
+# Exit codes, as docs/cli.md has them.
+USAGE, UNREADABLE, INVALID, UNWRITABLE = 2, 3, 4, 5
+
+
+def refuse(tmp_path, src, *names, args=(), out=None, codes=(INVALID,), **kw):
     """Runs `opt` and demands a proper refusal whose message has every one of `names` (regular expressions)."""
     dst = out or tmp_path / "out.onnx"
     before = listing(tmp_path)
@@ -65,7 +69,7 @@ def test_not_a_protobuf(tmp_path, content):
 
 
 def test_missing_file(tmp_path):
-    refuse(tmp_path, tmp_path / "absent.onnx", "absent.onnx", r"no such file|not found")
+    refuse(tmp_path, tmp_path / "absent.onnx", "absent.onnx", r"no such file|not found", codes=(UNREADABLE,))
 
 
 def test_length_beyond_the_file(tmp_path):
@@ -160,23 +164,23 @@ def test_external_data(tmp_path, location, offset, length, says):
     path = external(tmp_path, str(secret) if location == "ABSOLUTE" else location, offset, length)
     (path.parent / "link.bin").symlink_to(secret)
     (path.parent / "linked").symlink_to(tmp_path, target_is_directory=True)
-    refuse(tmp_path, path, says)
+    refuse(tmp_path, path, says, codes=(UNREADABLE, INVALID))
 
 
 # --- the output ---------------------------------------------------------------------------
 
 def test_output_below_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    refuse(tmp_path, GOOD, "file", out=tmp_path / "file" / "out.onnx")
+    refuse(tmp_path, GOOD, "file", out=tmp_path / "file" / "out.onnx", codes=(UNWRITABLE,))
 
 
 def test_output_in_a_missing_directory(tmp_path):
-    refuse(tmp_path, GOOD, "missing", out=tmp_path / "missing" / "out.onnx")
+    refuse(tmp_path, GOOD, "missing", out=tmp_path / "missing" / "out.onnx", codes=(UNWRITABLE,))
 
 
 def test_output_is_a_directory(tmp_path):
     (tmp_path / "dir").mkdir()
-    refuse(tmp_path, GOOD, "dir", out=tmp_path / "dir")
+    refuse(tmp_path, GOOD, "dir", out=tmp_path / "dir", codes=(UNWRITABLE,))
 
 
 def test_output_directory_not_writable(tmp_path):
@@ -185,7 +189,7 @@ def test_output_directory_not_writable(tmp_path):
     home.mkdir()
     if os.geteuid() != 0:
         home.chmod(0o555)
-        refuse(tmp_path, GOOD, "locked", out=home / "out.onnx")
+        refuse(tmp_path, GOOD, "locked", out=home / "out.onnx", codes=(UNWRITABLE,))
         return
     done = mounted(home, f"mount -t tmpfs -o ro tmpfs {home}", home / "out.onnx")
     expect_refusal(done, "locked")
@@ -215,7 +219,7 @@ def has_unshare():
 
 
 def expect_refusal(done, says):
-    assert done.returncode not in (0, 101), done.stderr
+    assert done.returncode == UNWRITABLE, done.stderr
     assert "panicked" not in done.stderr
     assert len(re.findall(r"^error\b", done.stderr, re.M)) == 1, done.stderr
     assert re.search(says, done.stderr, re.I), done.stderr
@@ -226,7 +230,7 @@ def test_file_size_limit(tmp_path):
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 10, 16 << 10))
-    refuse(tmp_path, GOOD, r"out\.onnx|too large", preexec_fn=limit)
+    refuse(tmp_path, GOOD, r"out\.onnx|too large", preexec_fn=limit, codes=(UNWRITABLE,))
 
 
 def test_refused_run_keeps_the_old_output(tmp_path):
@@ -252,14 +256,14 @@ def test_refused_run_keeps_the_old_output(tmp_path):
     (["--threads=lots"], r"lots"),
 ])
 def test_usage(tmp_path, args, says):
-    refuse(tmp_path, GOOD, says, args=args, codes=(2,))
+    refuse(tmp_path, GOOD, says, args=args, codes=(USAGE,))
 
 
 def test_no_output_named(tmp_path):
     done = harness.run("opt", GOOD, cwd=tmp_path)
-    assert done.returncode == 2 and "panicked" not in done.stderr and not listing(tmp_path)
+    assert done.returncode == USAGE and "panicked" not in done.stderr and not listing(tmp_path)
 
 
 def test_pipeline_errors_list_what_would_do(tmp_path):
-    done = refuse(tmp_path, GOOD, args=["--passes=fold-bm,dce"], codes=(2,))
+    done = refuse(tmp_path, GOOD, args=["--passes=fold-bm,dce"], codes=(USAGE,))
     assert "fold-bn" in done.stderr and "dce" in done.stderr
