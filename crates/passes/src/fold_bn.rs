@@ -13,10 +13,13 @@
 
 mod affine;
 mod backward;
+mod bias;
 mod certificate;
 mod plan;
 mod reason;
 mod resolve;
+mod walk;
+mod weight;
 
 pub use reason::{Blocker, FoldReason, Role};
 
@@ -154,7 +157,7 @@ impl FoldBn {
             return Err(FoldReason::NotSelected);
         }
         let stats = statistics(g, pool, bn, kind)?;
-        let (op, via) = backward::walk(g, bn)?;
+        let (op, via) = walk::walk(g, bn)?;
         let limits = Limits { allow_copy: o.shared == Shared::Copy, copy_limit: o.copy_limit };
         let fold = backward::plan(g, pool, bn, stats, op, via, limits)?;
         if o.overflowing.matches(&name) {

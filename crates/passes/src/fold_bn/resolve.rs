@@ -48,7 +48,10 @@ pub(super) fn resolve(
                 match g.operand(v.op, 0) {
                     Some(source) => v = source,
                     None => {
-                        return Err(FoldReason::NotConstant { what, blocker: Blocker::of(g, v.op) });
+                        return Err(FoldReason::NotConstant {
+                            what,
+                            blocker: Blocker::of(g, v.op),
+                        });
                     }
                 }
             }

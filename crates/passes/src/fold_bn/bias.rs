@@ -1,0 +1,221 @@
+//! How the shift reaches the result: the bias of the op, `β·C` of a linear one, or an Add where there is no slot.
+
+use super::{
+    affine::Affine,
+    backward::{BETA, Limits, S, T, target},
+    plan::{Finish, Relative, Target, Transform, bias_name},
+    reason::{Blocker, FoldReason, Role},
+    resolve::resolve,
+    weight::Weight,
+};
+use crate::rank::rank_of;
+use normfold_ir::{
+    BiasSlot, BinaryKind, ConstPool, DType, ElementMap, Graph, Linear, OpId, OpKind, Use,
+    decode_f64, encode_f64,
+};
+
+/// How the shift reaches the result.
+pub(super) struct Bias {
+    pub(super) transform: Option<Transform>,
+    pub(super) kind: Option<OpKind>,
+    pub(super) finish: Finish,
+    base: Option<normfold_ir::ConstId>,
+    pub(super) beta: f64,
+    /// The op had no slot for a bias: with t = 0 nothing needs to be added.
+    pub(super) into_add: bool,
+}
+
+impl Bias {
+    pub(super) fn plan(
+        g: &Graph,
+        pool: &ConstPool,
+        op: OpId,
+        bn: OpId,
+        w: &Weight,
+        limits: Limits,
+        copied: &mut Vec<std::sync::Arc<str>>,
+    ) -> Result<Self, FoldReason> {
+        let n = w.map.out.count;
+        let name = bias_name(g, w.resolved.op);
+        let plain = |transform| Self {
+            transform: Some(transform),
+            kind: None,
+            finish: Finish::Replace,
+            base: None,
+            beta: 1.0,
+            into_add: false,
+        };
+        let new = |slot: usize| {
+            let at = Use { user: op, operand: slot as u32 };
+            let map = ElementMap::axis(&[n], 0);
+            let target = Target::New { at, dtype: w.dtype, dims: vec![n], name: name.clone() };
+            plain(Transform { target, steps: vec![Relative::Shift { map, vector: T }] })
+        };
+        match w.map.bias {
+            BiasSlot::PerChannel(slot) => {
+                let at = Use { user: op, operand: slot as u32 };
+                let Some(r) = resolve(g, at, Role::Bias, bn)? else {
+                    if !g.capabilities().may_add_bias(g.kind(op)) {
+                        return Err(FoldReason::NotExpressible { what: "a bias on this op" });
+                    }
+                    return Ok(new(slot));
+                };
+                let dims = pool.dims(r.entry);
+                if dims != [n] {
+                    let found = pool.count(r.entry);
+                    return Err(FoldReason::ChannelMismatch {
+                        blocker: Blocker::of(g, op),
+                        expected: n,
+                        found,
+                    });
+                }
+                let map = ElementMap::axis(&dims, 0);
+                let target = target(g, pool, &r, at, Role::Bias, limits, copied)?;
+                let steps = vec![
+                    Relative::Scale { map: map.clone(), vector: S },
+                    Relative::Shift { map, vector: T },
+                ];
+                Ok(Self { base: Some(r.entry), ..plain(Transform { target, steps }) })
+            }
+            BiasSlot::Broadcast(slot) => {
+                let OpKind::Linear(l) = g.kind(op) else {
+                    unreachable!("only linear broadcasts its bias")
+                };
+                let at = Use { user: op, operand: slot as u32 };
+                // β := 1 in every case: dividing by a β of 0 has no result.
+                let kind =
+                    (l.beta != 1.0).then(|| OpKind::from(Linear { beta: 1.0, ..(**l).clone() }));
+                if let Some(kind) = &kind
+                    && !g.capabilities().may_change(g.kind(op), kind)
+                {
+                    return Err(FoldReason::NotExpressible { what: "another beta on this op" });
+                }
+                let c = if l.beta == 0.0 { None } else { resolve(g, at, Role::Bias, bn)? };
+                let Some(r) = c else {
+                    if !g.capabilities().may_add_bias(g.kind(op)) {
+                        return Err(FoldReason::NotExpressible { what: "a bias on this op" });
+                    }
+                    return Ok(Self { kind, ..new(slot) });
+                };
+                let dims = pool.dims(r.entry);
+                let Some(wide) = broadcast_to_columns(&dims, n) else {
+                    let found = dims.last().copied().unwrap_or(1);
+                    return Err(FoldReason::ChannelMismatch {
+                        blocker: Blocker::of(g, op),
+                        expected: n,
+                        found,
+                    });
+                };
+                let map = ElementMap::axis(&wide, wide.len() - 1);
+                let target = target(g, pool, &r, at, Role::Bias, limits, copied)?;
+                let mut steps = Vec::new();
+                if l.beta != 1.0 {
+                    steps.push(Relative::Scale { map: ElementMap::single(), vector: BETA });
+                }
+                if wide != dims {
+                    steps.push(Relative::Broadcast { dims: wide });
+                }
+                steps.push(Relative::Scale { map: map.clone(), vector: S });
+                steps.push(Relative::Shift { map, vector: T });
+                Ok(Self {
+                    kind,
+                    base: Some(r.entry),
+                    beta: l.beta,
+                    ..plain(Transform { target, steps })
+                })
+            }
+            BiasSlot::None => Self::of_matmul(g, pool, op, w, new(2), name),
+        }
+    }
+
+    /// A matrix product has no bias: at rank 2 it becomes a linear op, else an Add of t takes the batch norm's place.
+    fn of_matmul(
+        g: &Graph,
+        pool: &ConstPool,
+        op: OpId,
+        w: &Weight,
+        with_bias: Self,
+        name: Option<std::sync::Arc<str>>,
+    ) -> Result<Self, FoldReason> {
+        let rank = rank_of(g, pool, g.result(op, 0));
+        let linear = OpKind::from(Linear { matrix: true, ..Linear::default() });
+        let data = g.operand(op, w.map.data).and_then(|v| rank_of(g, pool, v));
+        if w.map.weight == 1
+            && w.dims.len() == 2
+            && data == Some(2)
+            && g.capabilities().may_change(g.kind(op), &linear)
+            && g.capabilities().may_create(&linear, w.dtype)
+        {
+            return Ok(Self { kind: Some(linear), into_add: true, ..with_bias });
+        }
+        let add = OpKind::from(BinaryKind::Add);
+        if !g.capabilities().may_create(&add, w.dtype)
+            || !g.capabilities().may_add_constant(w.dtype)
+        {
+            return Err(FoldReason::NotExpressible { what: "an Add of the shift" });
+        }
+        let (Some(axis), Some(rank)) = (w.map.out.axis_at(rank), rank) else {
+            return Err(FoldReason::UnknownRank { blocker: Blocker::of(g, op) });
+        };
+        let mut dims = vec![1; rank - axis];
+        dims[0] = w.map.out.count;
+        let finish = Finish::Add { dtype: w.dtype, dims, vector: T, name };
+        Ok(Self { transform: None, kind: None, finish, base: None, beta: 1.0, into_add: true })
+    }
+
+    pub(super) fn present(&self, pool: &ConstPool) -> bool {
+        self.base.is_none_or(|b| pool.is_present(b))
+    }
+
+    /// Checks that every `β·b·s + t` is finite once stored; gives the largest cancellation and magnitude.
+    pub(super) fn values(
+        &self,
+        pool: &ConstPool,
+        dtype: DType,
+        affine: &Affine,
+    ) -> Result<(f64, f64), FoldReason> {
+        let overflow = |channel| FoldReason::Overflow { what: Role::Bias, channel: Some(channel) };
+        let n = affine.t.len();
+        let old = match self.base {
+            Some(b) => {
+                pool.to_exact_f64(b).map_err(|_| FoldReason::WeightsAbsent { blocker: None })?
+            }
+            None => vec![0.0],
+        };
+        let (mut cancellation, mut largest) = (1.0f64, 0.0f64);
+        let mut stored = [0u8; 8];
+        // Rows of n channels; a scalar or a column serves every channel.
+        let columns = old.len().is_multiple_of(n) && old.len() >= n;
+        for (i, &b) in old.iter().enumerate() {
+            let channels = if columns { i % n..i % n + 1 } else { 0..n };
+            for c in channels {
+                let scaled = b * self.beta * affine.s[c];
+                let new = scaled + affine.t[c];
+                let bytes = &mut stored[..dtype.bytes_for(1).unwrap_or(0) as usize];
+                let mut back = [0.0];
+                if !encode_f64(dtype, &[new], bytes)
+                    || !decode_f64(dtype, bytes, 0, &mut back)
+                    || !back[0].is_finite()
+                {
+                    return Err(overflow(c));
+                }
+                let magnitude = scaled.abs() + affine.t[c].abs();
+                largest = largest.max(magnitude);
+                if new != 0.0 {
+                    cancellation = cancellation.max(magnitude / new.abs());
+                }
+            }
+        }
+        Ok((cancellation, largest))
+    }
+}
+
+/// `dims` widened so that its last axis is the `n` columns; `None` when it does not broadcast to `[…, n]`.
+fn broadcast_to_columns(dims: &[u64], n: u64) -> Option<Vec<u64>> {
+    match dims.split_last() {
+        None => Some(vec![n]),
+        Some((&last, _)) if last == n => Some(dims.to_vec()),
+        Some((1, lead)) => Some(lead.iter().copied().chain([n]).collect()),
+        Some(_) => None,
+    }
+}
