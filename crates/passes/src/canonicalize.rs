@@ -141,9 +141,10 @@ fn can_stand_for(g: &Graph, source: Value, result: Value) -> bool {
         matches!(g.kind(source.op), OpKind::Constant(c) if c.binding == Binding::Mutable);
     // Annotations belong to one value by name.
     let is_annotated = g.is_quantized(result) || g.is_quantized(source);
-    !is_state
-        && !is_annotated
-        // Declarations that contradict each other are left for somebody to look at.
-        && g.ty(result).compatible(g.ty(source))
-        && !(named_outside(result) && is_fixed_name())
+    // Declarations that contradict each other are left for somebody to look at.
+    let agrees = g.ty(result).compatible(g.ty(source));
+    if is_state || is_annotated || !agrees {
+        return false;
+    }
+    !named_outside(result) || !is_fixed_name()
 }

@@ -3,6 +3,7 @@
 mod analysis;
 mod canonicalize;
 mod dce;
+pub mod docs;
 mod manager;
 mod options;
 mod pass;

@@ -128,7 +128,7 @@ macro_rules! pass_options {
         $(#[$meta])*
         #[derive(Clone, PartialEq, Debug)]
         $vis struct $name {
-            $($(#[doc = $doc])* pub $field: $ty,)*
+            $($(#[doc = $doc])* $vis $field: $ty,)*
         }
 
         impl ::std::default::Default for $name {
@@ -195,7 +195,7 @@ macro_rules! option_enum {
 
         impl $name {
             /// The name in pipelines.
-            pub fn name(self) -> &'static str {
+            $vis fn name(self) -> &'static str {
                 match self { $($name::$variant => $text),* }
             }
         }

@@ -195,3 +195,6 @@ impl fmt::Display for Pipeline {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,8 +28,11 @@ pub struct PassEntry {
     pub info: PassInfo,
     /// Its options.
     pub options: Vec<OptionInfo>,
-    call: fn(&[Setting]) -> Result<PassCall, (usize, OptionError)>,
+    call: MakeCall,
 }
+
+/// From settings to a call, or to the position of the wrong setting and what is wrong.
+type MakeCall = fn(&[Setting]) -> Result<PassCall, (usize, OptionError)>;
 
 /// An option as it stands in a pipeline text.
 pub(crate) type Setting = (String, Option<String>);

@@ -156,7 +156,9 @@ mod tests {
         assert!(keeps_shape(&x, &[0, -1, 4], false));
         // 5 elements along the first axis is all that 60 elements allow.
         assert!(keeps_shape(&x, &[5, 3, 4], false));
-        assert!(!keeps_shape(&x, &[0, 3, 4], true));
+        // No elements in all: the first extent is 0.
+        assert!(keeps_shape(&x, &[0, 3, 4], true));
+        assert!(!keeps_shape(&[None, Some(3), None], &[0, 3, 4], true));
         assert!(!keeps_shape(&x, &[-1, 4, 3], false));
         assert!(!keeps_shape(&x, &[0, 12], false));
         assert!(!keeps_shape(&[None, None], &[-1, 4], false));
