@@ -11,8 +11,10 @@
 mod target;
 
 pub use target::write_file;
+pub(crate) use target::{Staged, explain, resolve};
 
 use crate::bytes::Source;
+use sha2::{Digest, Sha256};
 use std::{
     fmt,
     io::{self, Write},
@@ -89,14 +91,14 @@ impl Segment {
 
 /// What a file will hold, in order.
 #[derive(Default, Debug)]
-pub struct Content {
+pub struct Content<'a> {
     segments: Vec<Segment>,
     owned: Vec<u8>,
-    produced: Vec<Box<dyn ChunkProducer>>,
+    produced: Vec<Box<dyn ChunkProducer + 'a>>,
     len: u64,
 }
 
-impl Content {
+impl<'a> Content<'a> {
     /// Nothing.
     pub fn new() -> Self {
         Self::default()
@@ -147,7 +149,7 @@ impl Content {
     }
 
     /// Appends a tensor that is computed while it is written.
-    pub fn produced(&mut self, producer: Box<dyn ChunkProducer>) {
+    pub fn produced(&mut self, producer: Box<dyn ChunkProducer + 'a>) {
         let len = producer.len();
         if len == 0 {
             return;
@@ -164,7 +166,7 @@ impl Content {
     }
 
     /// Appends all of another content with the same sources.
-    pub fn append(&mut self, other: Content) {
+    pub fn append(&mut self, other: Content<'a>) {
         let (owned, produced) = (self.owned.len(), self.produced.len() as u32);
         self.produced.extend(other.produced);
         self.owned.extend_from_slice(&other.owned);
@@ -227,14 +229,18 @@ impl Content {
         out.flush().map_err(WriteError::Write)
     }
 
-    /// Writes everything by positioned writes over a pool of threads: `write` gets offsets in any order.
+    /// Writes everything by positioned writes over a pool of threads: `write` gets offsets in any order. With `digest`, gives
+    /// a SHA-256 over the SHA-256 of each job: jobs depend on the content alone, so the digest does, too.
     pub(crate) fn write_at(
         &self,
         sources: &[Source],
         write: &(dyn Fn(u64, &[u8]) -> io::Result<()> + Sync),
         options: WriteOptions<'_>,
-    ) -> Result<(), WriteError> {
+        digest: bool,
+    ) -> Result<Option<[u8; 32]>, WriteError> {
         let jobs = self.jobs();
+        let digests: Mutex<Vec<[u8; 32]>> =
+            Mutex::new(if digest { vec![[0; 32]; jobs.len()] } else { Vec::new() });
         let threads =
             if self.len < INLINE { 1 } else { options.threads.clamp(1, jobs.len().max(1)) };
         let (next, done, stop) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
@@ -244,8 +250,12 @@ impl Content {
             while !stop.load(Relaxed) {
                 let index = next.fetch_add(1, Relaxed);
                 let Some(job) = jobs.get(index) else { break };
+                let mut sha = digest.then(Sha256::new);
                 let result = self.run(job, sources, &mut buffer, &mut |at, bytes| {
                     write(at, bytes)?;
+                    if let Some(sha) = &mut sha {
+                        sha.update(bytes);
+                    }
                     let n = bytes.len() as u64;
                     let done = done.fetch_add(n, Relaxed) + n;
                     if let Some(progress) = options.progress {
@@ -253,6 +263,12 @@ impl Content {
                     }
                     Ok(())
                 });
+                if let Some(sha) = sha {
+                    let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(d) = digests.get_mut(index) {
+                        *d = sha.finalize().into();
+                    }
+                }
                 if let Err(e) = result {
                     stop.store(true, Relaxed);
                     let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -274,7 +290,11 @@ impl Content {
         }
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some((_, e)) => Err(e),
-            None => Ok(()),
+            None if digest => {
+                let digests = digests.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Ok(Some(Sha256::digest(digests.as_flattened()).into()))
+            }
+            None => Ok(None),
         }
     }
 

@@ -16,8 +16,13 @@
 //! - Values carry the names of the document; an op's name is `NodeProto.name`, or none when that is empty.
 //! - Only what a pass creates has no origin.
 
+mod capabilities;
+mod export;
 mod external;
 mod model;
+mod names;
 #[cfg(test)]
 mod proto;
+mod types;
 mod wire;
+mod writer;

@@ -19,13 +19,51 @@ use std::{
 /// The directory is not writable, the disk is full, a source cannot be read: the error names the path. The target is then as
 /// it was.
 pub fn write_file(
-    content: &Content,
+    content: &Content<'_>,
     sources: &[Source],
     names: &[PathBuf],
     target: &Path,
     options: WriteOptions<'_>,
 ) -> Result<(), FrontendError> {
-    let explain = |e: WriteError| match e {
+    let Some(real) = resolve(target)? else {
+        let mut out = OpenOptions::new()
+            .write(true)
+            .open(target)
+            .map_err(|e| FrontendError::io("open", target, e))?;
+        return content.write_to(sources, &mut out, options).map_err(|e| explain(e, names, target));
+    };
+    let staged = Staged::write(content, sources, names, &real, options, false)?;
+    if let Ok(metadata) = fs::metadata(&real) {
+        let permissions = metadata.permissions();
+        staged
+            .fresh
+            .file()?
+            .set_permissions(permissions)
+            .map_err(|e| FrontendError::io("write", target, e))?;
+    }
+    staged.rename_to(&real)
+}
+
+/// The file that `target` names, links followed; `None` when that is no regular file and cannot be replaced.
+///
+/// # Errors
+/// The target is a directory.
+pub(crate) fn resolve(target: &Path) -> Result<Option<PathBuf>, FrontendError> {
+    match fs::metadata(target) {
+        Ok(m) if m.is_dir() => {
+            Err(FrontendError::io("write", target, io::ErrorKind::IsADirectory.into()))
+        }
+        Ok(m) if !m.is_file() => Ok(None),
+        Ok(_) => {
+            fs::canonicalize(target).map(Some).map_err(|e| FrontendError::io("open", target, e))
+        }
+        Err(_) => Ok(Some(target.to_path_buf())),
+    }
+}
+
+/// What stopped the writing, with the path it stopped at.
+pub(crate) fn explain(e: WriteError, names: &[PathBuf], target: &Path) -> FrontendError {
+    match e {
         WriteError::Write(e) => FrontendError::io("write", target, e),
         WriteError::Read { source, error } => {
             FrontendError::io("read", names.get(source).cloned().unwrap_or_default(), error)
@@ -34,39 +72,41 @@ pub fn write_file(
             Ok(inner) => inner,
             Err(e) => FrontendError::io("compute weights for", target, e),
         },
-    };
-    let existing = match fs::metadata(target) {
-        Ok(m) if m.is_dir() => {
-            return Err(FrontendError::io("write", target, io::ErrorKind::IsADirectory.into()));
-        }
-        Ok(m) if !m.is_file() => {
-            let mut out = OpenOptions::new()
-                .write(true)
-                .open(target)
-                .map_err(|e| FrontendError::io("open", target, e))?;
-            return content.write_to(sources, &mut out, options).map_err(explain);
-        }
-        Ok(m) => Some(m.permissions()),
-        Err(_) => None,
-    };
-    let real = match existing {
-        Some(_) => fs::canonicalize(target).map_err(|e| FrontendError::io("open", target, e))?,
-        None => target.to_path_buf(),
-    };
-    let fresh = Fresh::create(&real)?;
-    if let Some(permissions) = existing {
-        fresh
-            .file()?
-            .set_permissions(permissions)
-            .map_err(|e| FrontendError::io("write", target, e))?;
     }
-    let file = fresh.file()?;
-    // The length is known: a full disk shows at once where the file system can tell.
-    file.set_len(content.len()).map_err(|e| FrontendError::io("write", target, e))?;
-    content
-        .write_at(sources, &|at, bytes| write_all_at(file, at, bytes), options)
-        .map_err(explain)?;
-    fresh.rename_to(&real)
+}
+
+/// A finished file that has not got its name yet. It is removed unless it gets one.
+pub(crate) struct Staged {
+    fresh: Fresh,
+    /// Of the content, when asked for.
+    pub(crate) digest: Option<[u8; 32]>,
+}
+
+impl Staged {
+    /// Writes `content` into a fresh file beside `target`. See [`write_file`].
+    pub(crate) fn write(
+        content: &Content<'_>,
+        sources: &[Source],
+        names: &[PathBuf],
+        target: &Path,
+        options: WriteOptions<'_>,
+        digest: bool,
+    ) -> Result<Self, FrontendError> {
+        let fresh = Fresh::create(target)?;
+        let file = fresh.file()?;
+        // The length is known: a full disk shows at once where the file system can tell.
+        file.set_len(content.len()).map_err(|e| FrontendError::io("write", target, e))?;
+        let write = |at, bytes: &[u8]| write_all_at(file, at, bytes);
+        let digest = content
+            .write_at(sources, &write, options, digest)
+            .map_err(|e| explain(e, names, target))?;
+        Ok(Self { fresh, digest })
+    }
+
+    /// Gives the file its name, in the directory it was staged for.
+    pub(crate) fn rename_to(self, target: &Path) -> Result<(), FrontendError> {
+        self.fresh.rename_to(target)
+    }
 }
 
 /// A file under a name of its own that is removed unless it is renamed.

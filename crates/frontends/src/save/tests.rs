@@ -30,11 +30,11 @@ impl ChunkProducer for Failing {
     }
 }
 
-fn big() -> (Content, Vec<Source>, Vec<u8>) {
+fn big() -> (Content<'static>, Vec<Source>, Vec<u8>) {
     let source: Vec<u8> = (0..5_000_000u32).map(|i| (i / 3) as u8).collect();
     let mut content = Content::new();
     let mut expected = Vec::new();
-    let mut put = |content: &mut Content, kind: usize, n: u64| match kind {
+    let mut put = |content: &mut Content<'_>, kind: usize, n: u64| match kind {
         0 => {
             content.source(0, 1000..1000 + n);
             expected.extend_from_slice(&source[1000..1000 + n as usize]);

@@ -1,0 +1,384 @@
+//! An ONNX model as a document: opened into a module, and saved by patching its own bytes.
+
+use super::{
+    capabilities::OnnxCapabilities,
+    export::{
+        Counts, Export, Imported,
+        outside::{NewFile, locations},
+    },
+    external::ExternalFiles,
+    import,
+    model::{GraphView, Model, ModelTable},
+    writer::tensor::{Measured, Weights},
+};
+use crate::{
+    FrontendError,
+    bytes::{MappedFile, Source},
+    save::{Content, Staged, WriteOptions, resolve, write_file},
+};
+use normfold_ir::{ConstId, Module, RoundingStats};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What a protobuf message may measure, with some room: tools cannot open anything larger.
+const LARGEST: u64 = (2 << 30) - (64 << 10);
+
+/// How to open a document.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// Where external data is looked for. Default: the directory of the model; a model in memory has none.
+    pub external_directory: Option<PathBuf>,
+}
+
+/// How to save a document.
+#[derive(Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct SaveOptions<'a> {
+    /// Threads that compute and write weights; 0 counts as 1. The bytes are the same with any number.
+    pub threads: usize,
+    /// Told how many bytes of how many are written, from any thread.
+    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+}
+
+impl<'a> SaveOptions<'a> {
+    /// With that many threads.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// With somebody who is told how many bytes of how many are written.
+    pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct SaveReport {
+    /// Bytes of the document itself.
+    pub bytes: u64,
+    /// Files of external data that were written beside it, with their bytes.
+    pub external: Vec<(PathBuf, u64)>,
+    /// Records that differ from the source's.
+    pub edited: usize,
+    /// Records of the source that are gone.
+    pub removed: usize,
+    /// New records.
+    pub added: usize,
+    /// What rounding did to each constant that was computed while it was written, in the order of the pool.
+    pub rounding: Vec<(ConstId, RoundingStats)>,
+}
+
+/// An opened ONNX model. It holds the file open and mapped.
+#[derive(Debug)]
+pub struct OnnxDocument {
+    source: Source,
+    path: Option<PathBuf>,
+    table: ModelTable,
+    external: ExternalFiles,
+    imported: Imported,
+}
+
+impl OnnxDocument {
+    /// Opens a model file by memory map and imports it. Weights are viewed in the file, not copied.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no ONNX model, or contradicts the specification; external data breaks a rule.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<(Self, Module), FrontendError> {
+        let mapped = MappedFile::open(path).map_err(|e| FrontendError::io("open", path, e))?;
+        let base =
+            options.external_directory.clone().or_else(|| path.parent().map(Path::to_path_buf));
+        Self::new(Source::File(Arc::new(mapped)), Some(path.to_path_buf()), base)
+    }
+
+    /// Imports a model in memory.
+    ///
+    /// # Errors
+    /// As [`OnnxDocument::open`]; external data needs [`OpenOptions::external_directory`].
+    pub fn from_bytes(
+        bytes: impl Into<Arc<[u8]>>,
+        options: &OpenOptions,
+    ) -> Result<(Self, Module), FrontendError> {
+        Self::new(Source::Memory(bytes.into()), None, options.external_directory.clone())
+    }
+
+    fn new(
+        source: Source,
+        path: Option<PathBuf>,
+        base: Option<PathBuf>,
+    ) -> Result<(Self, Module), FrontendError> {
+        let table = ModelTable::scan(source.bytes())?;
+        let external = ExternalFiles::new(base);
+        let model = Model::new(source.bytes(), &table);
+        let import::Import { mut module, graphs } = import::import(model, &source, &external)?;
+        for (index, id) in graphs.iter().enumerate() {
+            if let Some(id) = id {
+                let opset = model.graph(index as u32).and_then(|g: GraphView<'_>| g.opset(""));
+                module.graph_mut(*id).set_capabilities(Arc::new(OnnxCapabilities { opset }));
+            }
+        }
+        let imported = Imported::new(&module, graphs);
+        Ok((Self { source, path, table, external, imported }, module))
+    }
+
+    /// The bytes of the document itself.
+    pub fn len(&self) -> u64 {
+        self.source.len()
+    }
+
+    /// Whether the document has no bytes: never, once it is open.
+    pub fn is_empty(&self) -> bool {
+        self.source.is_empty()
+    }
+
+    fn names(&self) -> Vec<PathBuf> {
+        vec![self.path.clone().unwrap_or_else(|| "model in memory".into())]
+    }
+
+    /// Writes the document with the module's changes to a file, by way of a fresh file beside it. The input may be the output.
+    ///
+    /// Without changes the output is byte for byte the input. Rewritten external data, and all large tensors of a model that
+    /// would pass protobuf's 2 GiB, go into a new file beside the output whose name carries a digest of its content. External
+    /// data that did not change is copied when the output is in another directory.
+    ///
+    /// # Errors
+    /// The output cannot be written, the input not be read, or a change not be said in the document's opset; a weight that
+    /// became non-finite is [`FrontendError::NonFinite`]. The target is then as it was.
+    pub fn save(
+        &self,
+        module: &Module,
+        target: &Path,
+        options: SaveOptions<'_>,
+    ) -> Result<SaveReport, FrontendError> {
+        let measured = Measured::default();
+        let weights = Weights { pool: &module.constants, measured: &measured };
+        let export = Export::plan(
+            Model::new(self.source.bytes(), &self.table),
+            module,
+            &self.imported,
+            weights,
+        )?;
+        let real = resolve(target)?;
+        let place = real.as_deref().and_then(Place::of);
+
+        let mut file =
+            if place.is_some() { NewFile::plan(&export, false)? } else { NewFile::default() };
+        let location =
+            |digest: &str| place.as_ref().map_or_else(String::new, |p| p.location(digest));
+        let placeholder = location("0000000000000000");
+        let (mut content, mut counts) = export.content(&file.references(&export, &placeholder))?;
+        if content.len() > LARGEST && !content.is_source(0..self.source.len()) {
+            if place.is_none() {
+                return Err(too_large(&content));
+            }
+            file = NewFile::plan(&export, true)?;
+            (content, counts) = export.content(&file.references(&export, &placeholder))?;
+            if content.len() > LARGEST {
+                return Err(too_large(&content));
+            }
+        }
+
+        let mut report = SaveReport { bytes: content.len(), ..SaveReport::default() };
+        let mut written = Written::default();
+        let total = content.len() + file.content(&export).len();
+        let mut before = 0;
+        if let Some(place) = &place {
+            if !file.is_empty() {
+                let outside = file.content(&export);
+                before = outside.len();
+                let name = place.directory.join(&placeholder);
+                let progress =
+                    |done: u64, _: u64| options.progress.iter().for_each(|p| p(done, total));
+                let write = WriteOptions { threads: options.threads, progress: Some(&progress) };
+                let staged = Staged::write(&outside, &[], &[], &name, write, true)?;
+                let digest = hex(&staged.digest.unwrap_or_default());
+                let location = location(&digest);
+                (content, counts) = export.content(&file.references(&export, &location))?;
+                let path = place.directory.join(&location);
+                written.note(&path);
+                staged.rename_to(&path)?;
+                report.external.push((path, before));
+            }
+            self.keep_external(&export, place, &mut written, &mut report)?;
+        }
+        let progress =
+            |done: u64, _: u64| options.progress.iter().for_each(|p| p(before + done, total));
+        let write = WriteOptions { threads: options.threads, progress: Some(&progress) };
+        write_file(&content, std::slice::from_ref(&self.source), &self.names(), target, write)?;
+        written.keep();
+        drop(content);
+        drop(export);
+        Ok(finish(report, counts, measured))
+    }
+
+    /// Writes the document with the module's changes to `out`, in order, without threads. External data stays where it is; a
+    /// rewritten external tensor comes into the document.
+    ///
+    /// # Errors
+    /// As [`OnnxDocument::save`]; the document would pass protobuf's 2 GiB.
+    pub fn save_to(
+        &self,
+        module: &Module,
+        out: &mut dyn io::Write,
+        options: SaveOptions<'_>,
+    ) -> Result<SaveReport, FrontendError> {
+        let measured = Measured::default();
+        let weights = Weights { pool: &module.constants, measured: &measured };
+        let export = Export::plan(
+            Model::new(self.source.bytes(), &self.table),
+            module,
+            &self.imported,
+            weights,
+        )?;
+        let (content, counts) = export.content(&NewFile::default().references(&export, ""))?;
+        if content.len() > LARGEST && !content.is_source(0..self.source.len()) {
+            return Err(too_large(&content));
+        }
+        let report = SaveReport { bytes: content.len(), ..SaveReport::default() };
+        let write = WriteOptions { threads: 1, progress: options.progress };
+        content
+            .write_to(std::slice::from_ref(&self.source), out, write)
+            .map_err(|e| crate::save::explain(e, &self.names(), Path::new("output in memory")))?;
+        drop(content);
+        drop(export);
+        Ok(finish(report, counts, measured))
+    }
+
+    /// Copies external files that are still named to the output's directory, unless that is where they are.
+    fn keep_external(
+        &self,
+        export: &Export<'_>,
+        place: &Place,
+        written: &mut Written,
+        report: &mut SaveReport,
+    ) -> Result<(), FrontendError> {
+        let opened = self.external.opened();
+        let Some(base) = self.external.base().filter(|_| !opened.is_empty()) else { return Ok(()) };
+        let same = |a: &Path, b: &Path| matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b);
+        if same(base, &place.directory) {
+            return Ok(());
+        }
+        let named = locations(export)?;
+        for (location, source) in opened.into_iter().filter(|(l, _)| named.contains(&**l)) {
+            let path = place.directory.join(&*location);
+            if same(&base.join(&*location), &path) {
+                continue;
+            }
+            if path.exists() {
+                if same_content(&source, &path).map_err(|e| FrontendError::io("read", &path, e))? {
+                    continue;
+                }
+                let e = io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "another file of that name holds other data",
+                );
+                return Err(FrontendError::io("copy external data to", path, e));
+            }
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent).map_err(|e| FrontendError::io("create", parent, e))?;
+            }
+            let mut content = Content::new();
+            content.source(0, 0..source.len());
+            let names = [base.join(&*location)];
+            written.note(&path);
+            write_file(&content, &[source], &names, &path, WriteOptions::default())?;
+            report.external.push((path, content.len()));
+        }
+        Ok(())
+    }
+}
+
+fn finish(report: SaveReport, counts: Counts, measured: Measured) -> SaveReport {
+    let Counts { edited, removed, added } = counts;
+    SaveReport { edited, removed, added, rounding: measured.take(), ..report }
+}
+
+fn too_large(content: &Content<'_>) -> FrontendError {
+    FrontendError::Limit {
+        place: "ModelProto".into(),
+        limit: format!(
+            "{} bytes are more than the 2 GiB that a protobuf message may have",
+            content.len()
+        ),
+    }
+}
+
+fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+fn same_content(source: &Source, path: &Path) -> io::Result<bool> {
+    let other = MappedFile::open(path)?;
+    if other.len() != source.len() {
+        return Ok(false);
+    }
+    let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    let mut at = 0;
+    while at < source.len() {
+        let n = (source.len() - at).min(1 << 20) as usize;
+        source.read_at(at, &mut a[..n])?;
+        other.read_at(at, &mut b[..n])?;
+        if a[..n] != b[..n] {
+            return Ok(false);
+        }
+        at += n as u64;
+    }
+    Ok(true)
+}
+
+/// Where the output goes, and what files beside it are called.
+struct Place {
+    directory: PathBuf,
+    stem: String,
+}
+
+impl Place {
+    fn of(target: &Path) -> Option<Self> {
+        let directory = target.parent()?.to_path_buf();
+        // The parent of a bare file name is the empty path, which names no directory to the system.
+        let directory = if directory.as_os_str().is_empty() { ".".into() } else { directory };
+        // A location must be text without separators of any system.
+        let stem = target.file_stem()?.to_string_lossy().replace(['\\', ':'], "_");
+        Some(Self { directory, stem })
+    }
+
+    fn location(&self, digest: &str) -> String {
+        format!("{}.{digest}.weights.bin", self.stem)
+    }
+}
+
+/// Files beside the output that are removed again should the output itself not come to be.
+#[derive(Default)]
+struct Written(Vec<PathBuf>);
+
+impl Written {
+    /// Notes a file that is about to be written, unless it is there already.
+    fn note(&mut self, path: &Path) {
+        if !path.exists() {
+            self.0.push(path.to_path_buf());
+        }
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            if let Err(error) = fs::remove_file(path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "cannot remove unused external data");
+            }
+        }
+    }
+}
