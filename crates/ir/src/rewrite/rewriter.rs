@@ -157,11 +157,9 @@ impl<'a> PatternRewriter<'a> {
         }
         let returned = |v: Value| g.uses(v).any(|u| Some(u.user) == g.return_op());
         let captured = |v: Value| g.uses(v).any(|u| u.capture().is_some());
-        if returned(to) || captured(to) {
-            return false;
-        }
-        let others = g.value_uses(to).filter(|u| u.user != from.op).take(1).count();
-        others == 0 || returned(from) || captured(from)
+        // `to` may have many users, and many values that it stands for: all its uses are looked at last.
+        let has_others = g.value_uses(to).any(|u| u.user != from.op);
+        (!has_others || returned(from) || captured(from)) && !returned(to) && !captured(to)
     }
 
     /// Erases an op that nothing uses.
