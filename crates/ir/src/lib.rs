@@ -23,6 +23,7 @@ mod attr;
 mod channel;
 mod constant;
 mod diag;
+pub mod eval;
 mod graph;
 mod ids;
 mod module;
@@ -38,6 +39,7 @@ pub use constant::{
     RoundingStats, Step, decode_f64, encode_f64,
 };
 pub use diag::{Diagnostic, Remark, RemarkArg, RemarkKind, Severity};
+pub use eval::{EvalError, Evaluator, Scalar, Tensor};
 pub use graph::{Cycle, Graph, GraphRole, OpSpec, ResultSpec};
 pub use ids::{ConstId, GraphId, OpId, Use, Value};
 pub use module::{Capabilities, Everything, Module};

@@ -1,0 +1,362 @@
+//! The evaluator: small, naive, and the definition of what every known op computes.
+//!
+//! Each op is defined once, as "element `i` of a result given elements of the operands", straight from the ONNX operator
+//! specification and the definitions of the Keras layers. It knows nothing of [`crate::ChannelMap`]: it is the judge of
+//! what is built on that. Two drivers use the definitions:
+//!
+//! - [`Evaluator::element`] computes one element and just what that needs, recursing into operands;
+//! - [`Evaluator::tensor`] computes a whole value, every operand whole first and once, at any depth.
+//!
+//! # Numbers
+//! - **Floats** of every type are computed in f64. Constants have their stored values; a `cast` (and `quantize`) rounds
+//!   to its target; nothing else rounds to the element type. Transcendental functions are those of `libm`, so every
+//!   machine gives the same bits. Sums run in index order.
+//! - **Integers** are exact. A result wraps to the width of its element type (two's complement), as in the frameworks.
+//!   u64 values are limited to 2^63 − 1: a larger one is an error. Division truncates; division by zero is an error.
+//! - **Booleans** are 0 and 1.
+//! - **Casts**: float to float rounds to nearest, ties to even, overflowing to infinity (f32, f16, bf16) or saturating to
+//!   the largest finite value (8- and 4-bit floats); float to integer truncates towards zero and saturates, NaN gives 0
+//!   (ONNX leaves both undefined); integer to integer wraps; anything but zero is true. Quantization rounds to nearest,
+//!   ties to even, and saturates.
+//! - Strings and complex numbers have shapes but no elements here.
+//!
+//! # Shapes
+//! Extents are computed from bindings and constants, never taken from declared types. Declared *element types* are
+//! believed where a value is read for its type only, and for a `quantize` without a zero point.
+//!
+//! Constants have the value of the pool even where a caller could replace them at run time; bind them to say otherwise.
+//! Control flow, calls and opaque ops are [`EvalError::Unsupported`]; bind their results to go on behind them.
+//!
+//! ```
+//! use normfold_ir::{BinaryKind, DType, Graph, GraphRole, Module, OpSpec, Parameter, Scalar, TensorType};
+//! use normfold_ir::{Evaluator, Tensor, eval::Binding};
+//!
+//! let module = Module::new("example");
+//! let mut g = Graph::new("main", GraphRole::Main);
+//! let ty = TensorType::of(DType::F32, &[2]);
+//! let x = g.create(OpSpec::new(Parameter::default()).named_result("x", ty.clone()));
+//! let x = g.result(x, 0);
+//! let y = g.create(OpSpec::new(BinaryKind::Mul).operand(x).operand(x).named_result("y", ty));
+//! let y = g.result(y, 0);
+//!
+//! let mut ev = Evaluator::new(&g, &module.constants);
+//! ev.bind(x, Binding::Tensor(Tensor::floats(DType::F32, &[2], vec![3.0, -2.0])));
+//! assert_eq!(ev.element(y, &[1])?, Scalar::F(4.0));
+//! assert_eq!(ev.tensor(y)?.to_f64s(), [9.0, 4.0]);
+//! # Ok::<(), normfold_ir::EvalError>(())
+//! ```
+
+mod cast;
+mod conv;
+mod elementwise;
+mod error;
+mod index;
+mod linear;
+mod node;
+mod ops;
+mod pad;
+mod pool;
+mod quant;
+mod reduce;
+mod resize;
+mod shape;
+mod slice;
+mod value;
+mod window;
+
+pub use error::EvalError;
+pub use value::{Binding, Scalar, Tensor};
+
+use crate::{ConstPool, DType, Graph, OpId, OpKind, Value};
+use index::Dims;
+use node::{LazyFn, Node, NodeId, Planned, Reader, Site, Source};
+use smallvec::SmallVec;
+use std::{cell::Cell, collections::HashMap, fmt, sync::Arc};
+
+/// How many ops deep [`Evaluator::element`] recurses.
+pub const MAX_DEPTH: u32 = 256;
+
+/// Constants up to this many elements are decoded once when a whole tensor is computed from them.
+const DECODE_WHOLE: u64 = 1 << 20;
+
+enum Known {
+    /// Being planned: met again, it is a cycle.
+    Open,
+    Node(NodeId),
+}
+
+/// Computes values of one graph. See the [module](self) documentation.
+///
+/// What was computed is kept until the next [`Evaluator::bind`]. Creating one costs nothing, whatever the graph's size.
+pub struct Evaluator<'a> {
+    graph: &'a Graph,
+    pool: &'a ConstPool,
+    bindings: HashMap<Value, (DType, Dims, Source<'a>)>,
+    known: HashMap<Value, Known>,
+    nodes: Vec<Node<'a>>,
+    held: u64,
+    limit: u64,
+    work_limit: u64,
+}
+
+impl fmt::Debug for Evaluator<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Evaluator")
+            .field("graph", self.graph.name())
+            .field("bindings", &self.bindings.len())
+            .field("planned", &self.nodes.len())
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Evaluator<'a> {
+    /// An evaluator of `graph`, whose constants are in `constants`.
+    pub fn new(graph: &'a Graph, constants: &'a ConstPool) -> Self {
+        Self {
+            graph,
+            pool: constants,
+            bindings: HashMap::new(),
+            known: HashMap::new(),
+            nodes: Vec::new(),
+            held: 0,
+            limit: 1 << 26,
+            work_limit: 1 << 34,
+        }
+    }
+
+    /// How many elements whole tensors may hold together (8 bytes each). Default 2^26.
+    pub fn with_limit(mut self, elements: u64) -> Self {
+        self.limit = elements;
+        self
+    }
+
+    /// How many elements one request may read. Default 2^34. An element whose cost is exponential in the depth (a value
+    /// added to itself again and again) ends here.
+    pub fn with_work_limit(mut self, reads: u64) -> Self {
+        self.work_limit = reads;
+        self
+    }
+
+    /// Gives a value its elements. Evaluation stops there, so what defines the value need not be known. A second binding
+    /// replaces the first. Everything computed so far is dropped.
+    pub fn bind(&mut self, v: Value, b: Binding<'a>) {
+        let bound = match b {
+            Binding::Tensor(t) => {
+                (t.dtype(), Dims::from_slice(t.dims()), Source::Tensor(Arc::new(t)))
+            }
+            Binding::Lazy { dtype, dims, f } => {
+                (dtype, Dims::from_vec(dims), Source::Lazy(LazyFn::from(f)))
+            }
+        };
+        self.bindings.insert(v, bound);
+        self.known.clear();
+        self.nodes.clear();
+        self.held = 0;
+    }
+
+    /// The extents of a value.
+    ///
+    /// # Errors
+    /// They depend on a parameter that is not bound, on an op that is not evaluated, on absent elements, or contradict
+    /// each other.
+    pub fn dims(&mut self, v: Value) -> Result<Vec<u64>, EvalError> {
+        let n = self.plan(v)?;
+        Ok(self.node(n).dims.to_vec())
+    }
+
+    /// The element type of a value.
+    ///
+    /// # Errors
+    /// As [`Evaluator::dims`].
+    pub fn dtype(&mut self, v: Value) -> Result<DType, EvalError> {
+        let n = self.plan(v)?;
+        Ok(self.node(n).dtype)
+    }
+
+    /// The element at `index`, one position per axis.
+    ///
+    /// # Errors
+    /// As [`Evaluator::dims`]; also when the index lies outside, when an integer operation has no result, and when the
+    /// element depends on too long a chain of ops or on too many elements.
+    pub fn element(&mut self, v: Value, index: &[u64]) -> Result<Scalar, EvalError> {
+        let n = self.plan(v)?;
+        let node = self.node(n);
+        if index.len() != node.dims.len() {
+            return Err(EvalError::Shape {
+                op: self.op_label(v.op),
+                message: format!("{} positions, rank {}", index.len(), node.dims.len()).into(),
+            });
+        }
+        if let Some((&i, &extent)) = index.iter().zip(&node.dims).find(|(i, d)| i >= d) {
+            let index = i64::try_from(i).unwrap_or(i64::MAX);
+            return Err(EvalError::Index { op: self.op_label(v.op), index, extent });
+        }
+        let linear = index.iter().zip(&node.dims).fold(0, |at, (i, d)| at * d + i);
+        self.numeric(n)?;
+        self.reader(&Cell::new(self.work_limit)).get(n, linear)
+    }
+
+    /// The whole value. What it is computed from is computed whole first, and kept.
+    ///
+    /// # Errors
+    /// As [`Evaluator::element`]; also when more elements would be held than [`Evaluator::with_limit`] says.
+    pub fn tensor(&mut self, v: Value) -> Result<Arc<Tensor>, EvalError> {
+        let n = self.plan(v)?;
+        self.whole(n)
+    }
+
+    fn node(&self, n: NodeId) -> &Node<'a> {
+        &self.nodes[n.0 as usize]
+    }
+
+    fn reader<'r>(&'r self, work: &'r Cell<u64>) -> Reader<'r> {
+        Reader {
+            nodes: &self.nodes,
+            pool: self.pool,
+            work,
+            work_limit: self.work_limit,
+            depth: MAX_DEPTH,
+        }
+    }
+
+    fn numeric(&self, n: NodeId) -> Result<(), EvalError> {
+        match self.node(n).dtype {
+            d @ (DType::Str | DType::C64 | DType::C128) => Err(EvalError::NotNumeric(d)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What messages call an op.
+    fn op_label(&self, op: OpId) -> Arc<str> {
+        let (location, kind) = (self.graph.location(op), self.graph.kind(op).display_name());
+        if *location == *kind { location } else { format!("{location} ({kind})").into() }
+    }
+
+    /// Resolves a value and all it depends on: extents, element types, attributes. No recursion.
+    fn plan(&mut self, v: Value) -> Result<NodeId, EvalError> {
+        if let Some(&Known::Node(n)) = self.known.get(&v) {
+            return Ok(n);
+        }
+        let mut stack = vec![(v, false)];
+        while let Some((v, operands_done)) = stack.pop() {
+            let step = match (operands_done, self.known.get(&v)) {
+                (false, Some(Known::Node(_))) => continue,
+                (false, Some(Known::Open)) => Err(EvalError::Cycle(self.op_label(v.op))),
+                (false, None) => match self.open(v) {
+                    Ok(Some(planned)) => self.add(v, planned),
+                    Ok(None) => {
+                        self.known.insert(v, Known::Open);
+                        stack.push((v, true));
+                        let needed = self.needed(v.op);
+                        stack.extend(needed.iter().rev().flatten().map(|&o| (o, false)));
+                        continue;
+                    }
+                    Err(e) => Err(e),
+                },
+                (true, _) => self.plan_op(v),
+            };
+            if let Err(e) = step {
+                self.known.remove(&v);
+                for (open, operands_done) in stack {
+                    if operands_done {
+                        self.known.remove(&open);
+                    }
+                }
+                return Err(e);
+            }
+        }
+        match self.known.get(&v) {
+            Some(&Known::Node(n)) => Ok(n),
+            _ => Err(EvalError::Cycle(self.op_label(v.op))),
+        }
+    }
+
+    /// A value that depends on no other: bound or constant. `None` when its op must be planned.
+    fn open(&self, v: Value) -> Result<Option<Planned<'a>>, EvalError> {
+        if let Some((dtype, dims, source)) = self.bindings.get(&v) {
+            return Ok(Some(Planned { dtype: *dtype, dims: dims.clone(), source: source.clone() }));
+        }
+        let name = || self.graph.value_name(v).cloned().unwrap_or_else(|| self.op_label(v.op));
+        match self.graph.kind(v.op) {
+            OpKind::Parameter(_) => Err(EvalError::Unbound(name())),
+            OpKind::Constant(c) => Ok(Some(Planned {
+                dtype: self.pool.dtype(c.entry),
+                dims: Dims::from_vec(self.pool.dims(c.entry)),
+                source: Source::Const { entry: c.entry, name: name() },
+            })),
+            _ => Ok(None),
+        }
+    }
+
+    /// The operands that must be planned, by slot.
+    fn needed(&self, op: OpId) -> SmallVec<[Option<Value>; 6]> {
+        let kind = self.graph.kind(op);
+        let reads = |slot: usize, v: Value| match kind {
+            OpKind::Dropout(_) => slot == 0,
+            OpKind::CastLike(_) => slot == 0 || self.graph.ty(v).dtype().is_none(),
+            OpKind::Resize(r) => slot != 1 || &*r.coordinates == "tf_crop_and_resize",
+            _ => true,
+        };
+        self.graph.operands(op).enumerate().map(|(slot, v)| v.filter(|&v| reads(slot, v))).collect()
+    }
+
+    fn plan_op(&mut self, v: Value) -> Result<(), EvalError> {
+        let node = |v: Value| match self.known.get(&v) {
+            Some(&Known::Node(n)) => Some(n),
+            _ => None,
+        };
+        let operands = self.needed(v.op).into_iter().map(|o| o.and_then(node)).collect();
+        let mut site = Site { op: v.op, result: v.result as usize, operands, ev: self };
+        let planned = ops::plan(&mut site)?;
+        self.add(v, planned)
+    }
+
+    fn add(&mut self, v: Value, p: Planned<'a>) -> Result<(), EvalError> {
+        let Some(count) = index::count(&p.dims) else {
+            return Err(EvalError::TooLarge { elements: u64::MAX, limit: self.limit });
+        };
+        let n = NodeId(self.nodes.len() as u32);
+        self.nodes.push(Node { dtype: p.dtype, dims: p.dims, count, source: p.source });
+        self.known.insert(v, Known::Node(n));
+        Ok(())
+    }
+
+    /// A planned value as a whole tensor, its operands first. No recursion.
+    fn whole(&mut self, n: NodeId) -> Result<Arc<Tensor>, EvalError> {
+        let work = Cell::new(self.work_limit);
+        let mut stack = vec![(n, false)];
+        while let Some((m, operands_done)) = stack.pop() {
+            let node = self.node(m);
+            let children: SmallVec<[NodeId; 4]> = match &node.source {
+                Source::Tensor(_) => continue,
+                // Read in place unless it is the value asked for.
+                Source::Const { .. } if m != n && node.count > DECODE_WHOLE => continue,
+                Source::Const { .. } | Source::Lazy(_) => SmallVec::new(),
+                Source::Same(o) => SmallVec::from_slice(&[*o]),
+                Source::Formula(f) => f.operands(),
+            };
+            if !operands_done && !children.is_empty() {
+                stack.push((m, true));
+                stack.extend(children.iter().rev().map(|&c| (c, false)));
+                continue;
+            }
+            if matches!(node.source, Source::Same(_)) && m != n {
+                continue;
+            }
+            let elements = self.held.saturating_add(node.count);
+            if elements > self.limit {
+                return Err(EvalError::TooLarge { elements, limit: self.limit });
+            }
+            self.numeric(m)?;
+            let reader = self.reader(&work);
+            let tensor = Tensor::collect(node.dtype, &node.dims, node.count, |i| reader.get(m, i))?;
+            self.held = elements;
+            self.nodes[m.0 as usize].source = Source::Tensor(Arc::new(tensor));
+        }
+        match &self.node(n).source {
+            Source::Tensor(t) => Ok(t.clone()),
+            _ => Err(EvalError::NotNumeric(self.node(n).dtype)),
+        }
+    }
+}

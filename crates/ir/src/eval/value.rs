@@ -1,0 +1,184 @@
+//! Scalars, tensors, bindings.
+
+use super::{EvalError, index};
+use crate::DType;
+use std::fmt;
+
+/// One element.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Scalar {
+    /// Of a float type.
+    F(f64),
+    /// Of an integer type, or a boolean (0 or 1).
+    I(i64),
+}
+
+impl Scalar {
+    /// As a float; integers beyond 2^53 round.
+    pub fn to_f64(self) -> f64 {
+        match self {
+            Scalar::F(v) => v,
+            Scalar::I(v) => v as f64,
+        }
+    }
+
+    /// As an integer; floats truncate and saturate, NaN is 0.
+    pub fn to_i64(self) -> i64 {
+        match self {
+            Scalar::F(v) => v as i64,
+            Scalar::I(v) => v,
+        }
+    }
+
+    /// The variant that elements of `dtype` have.
+    pub(super) fn of(self, dtype: DType) -> Self {
+        if dtype.is_float() { Scalar::F(self.to_f64()) } else { Scalar::I(self.to_i64()) }
+    }
+}
+
+impl From<f64> for Scalar {
+    fn from(v: f64) -> Self {
+        Scalar::F(v)
+    }
+}
+
+impl From<i64> for Scalar {
+    fn from(v: i64) -> Self {
+        Scalar::I(v)
+    }
+}
+
+impl From<bool> for Scalar {
+    fn from(v: bool) -> Self {
+        Scalar::I(i64::from(v))
+    }
+}
+
+#[derive(Clone, PartialEq, Debug)]
+enum Elements {
+    F(Vec<f64>),
+    I(Vec<i64>),
+}
+
+/// A whole value, row-major. Floats of every type are held as f64, integers and booleans as i64.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Tensor {
+    dtype: DType,
+    dims: Vec<u64>,
+    elements: Elements,
+}
+
+impl Tensor {
+    /// A tensor of a float type. The values are taken as they are, not rounded to the type.
+    ///
+    /// # Panics
+    /// The type is no float type, or the number of values is not that of the extents.
+    #[track_caller]
+    pub fn floats(dtype: DType, dims: &[u64], values: Vec<f64>) -> Self {
+        assert!(dtype.is_float(), "{dtype} is no float type");
+        assert_eq!(index::count(dims), Some(values.len() as u64), "values of a tensor {dims:?}");
+        Self { dtype, dims: dims.to_vec(), elements: Elements::F(values) }
+    }
+
+    /// A tensor of an integer type or of booleans.
+    ///
+    /// # Panics
+    /// The type is neither, or the number of values is not that of the extents.
+    #[track_caller]
+    pub fn ints(dtype: DType, dims: &[u64], values: Vec<i64>) -> Self {
+        assert!(dtype.is_int() || dtype == DType::Bool, "{dtype} is neither integer nor boolean");
+        assert_eq!(index::count(dims), Some(values.len() as u64), "values of a tensor {dims:?}");
+        Self { dtype, dims: dims.to_vec(), elements: Elements::I(values) }
+    }
+
+    /// A tensor from its elements, in order.
+    pub(super) fn collect(
+        dtype: DType,
+        dims: &[u64],
+        n: u64,
+        mut element: impl FnMut(u64) -> Result<Scalar, EvalError>,
+    ) -> Result<Self, EvalError> {
+        let elements = if dtype.is_float() {
+            Elements::F((0..n).map(|i| Ok(element(i)?.to_f64())).collect::<Result<_, EvalError>>()?)
+        } else if dtype.is_int() || dtype == DType::Bool {
+            Elements::I((0..n).map(|i| Ok(element(i)?.to_i64())).collect::<Result<_, EvalError>>()?)
+        } else {
+            return Err(EvalError::NotNumeric(dtype));
+        };
+        Ok(Self { dtype, dims: dims.to_vec(), elements })
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The extents.
+    pub fn dims(&self) -> &[u64] {
+        &self.dims
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        match &self.elements {
+            Elements::F(v) => v.len(),
+            Elements::I(v) => v.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Element `i` in row-major order.
+    pub fn get(&self, i: usize) -> Option<Scalar> {
+        match &self.elements {
+            Elements::F(v) => v.get(i).map(|&v| Scalar::F(v)),
+            Elements::I(v) => v.get(i).map(|&v| Scalar::I(v)),
+        }
+    }
+
+    /// Every element as a float; integers beyond 2^53 round.
+    pub fn to_f64s(&self) -> Vec<f64> {
+        match &self.elements {
+            Elements::F(v) => v.clone(),
+            Elements::I(v) => v.iter().map(|&v| v as f64).collect(),
+        }
+    }
+
+    /// Every element as an integer; floats truncate and saturate.
+    pub fn to_i64s(&self) -> Vec<i64> {
+        match &self.elements {
+            Elements::F(v) => v.iter().map(|&v| v as i64).collect(),
+            Elements::I(v) => v.clone(),
+        }
+    }
+}
+
+/// What a value is given instead of being computed.
+pub enum Binding<'a> {
+    /// All elements.
+    Tensor(Tensor),
+    /// A function from the index to the element. It must give the same element each time; it is called with one position
+    /// per axis, each below its extent.
+    Lazy {
+        /// The element type.
+        dtype: DType,
+        /// The extents.
+        dims: Vec<u64>,
+        /// The function.
+        f: Box<dyn Fn(&[u64]) -> Scalar + 'a>,
+    },
+}
+
+impl fmt::Debug for Binding<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Binding::Tensor(t) => f.debug_tuple("Tensor").field(t).finish(),
+            Binding::Lazy { dtype, dims, .. } => {
+                f.debug_struct("Lazy").field("dtype", dtype).field("dims", dims).finish()
+            }
+        }
+    }
+}
