@@ -151,7 +151,10 @@ impl Json {
 
     /// The value as it is written in the document it was read from.
     pub fn text<'a>(&self, document: &'a [u8]) -> &'a str {
-        document.get(self.span.clone()).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or_default()
+        document
+            .get(self.span.clone())
+            .and_then(|b| std::str::from_utf8(b).ok())
+            .unwrap_or_default()
     }
 }
 
@@ -171,7 +174,9 @@ pub(super) fn has_members(bytes: &[u8], names: &[&str]) -> bool {
                 rest.next();
             }
             (Some(start), b'"') => {
-                let is_key = || text.get(at + 1..).unwrap_or_default().trim_ascii_start().first() == Some(&b':');
+                let is_key = || {
+                    text.get(at + 1..).unwrap_or_default().trim_ascii_start().first() == Some(&b':')
+                };
                 if depth == 1 && is_key() {
                     missing.retain(|name| Some(name.as_bytes()) != text.get(start..at));
                 }
@@ -327,7 +332,10 @@ impl Reader<'_> {
                 Some(b'\\') => out.push(self.escape()?),
                 Some(_) => return Err(self.fault("a control character in a string")),
                 None => {
-                    return Err(Fault { at: opening, problem: "a string that does not end".into() });
+                    return Err(Fault {
+                        at: opening,
+                        problem: "a string that does not end".into(),
+                    });
                 }
             }
         }

@@ -1,0 +1,302 @@
+//! From models to graphs: order of calls, values, nested models as functions.
+
+mod body;
+
+pub(super) use body::Names;
+
+use super::{
+    KerasCapabilities,
+    cx::{Emitted, LayerCx, Policy},
+    layers,
+    model::{FORMAT, Layer, Model, Tensor},
+};
+use crate::FrontendError;
+use body::{Body, Quantized};
+use indexmap::IndexSet;
+use normfold_ir::{ConstId, Graph, GraphId, GraphRole, Module, Type, Value};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet},
+    sync::Arc,
+};
+
+/// The constants of a layer's weights by their part (`kernel`, `bias`, …), which all its calls share.
+pub(super) type Weights = HashMap<&'static str, (ConstId, Value)>;
+
+/// Imports a model and those nested in it.
+pub(super) struct Importer<'a> {
+    /// The document, for what is carried verbatim.
+    pub(super) text: &'a [u8],
+    /// Whether Keras 2 wrote it.
+    pub(super) keras2: bool,
+    /// What is made.
+    pub(super) module: Module,
+    /// Names of graphs that are taken.
+    names: HashSet<Arc<str>>,
+    /// How many entries have each of the ids that Keras gives to layers.
+    entries: HashMap<i64, usize>,
+    /// Dtype policies other than float32.
+    pub(super) policies: IndexSet<Arc<str>>,
+    /// How many layers may yet be looked at again for the shapes that a call of a nested model gives.
+    again: usize,
+}
+
+/// Models are looked at once more per call only where that is cheap: nested calls multiply.
+const AGAIN: usize = 20_000;
+
+/// A nested model as a function.
+struct Function<'m, 'a> {
+    model: &'m Model<'a>,
+    name: Arc<str>,
+    results: Vec<Type>,
+}
+
+/// A call in the order of work.
+#[derive(Clone, Copy)]
+struct Node {
+    layer: usize,
+    call: usize,
+}
+
+impl<'a> Importer<'a> {
+    pub(super) fn new(text: &'a [u8], keras2: bool, name: &str) -> Self {
+        Self {
+            text,
+            keras2,
+            module: Module::new(name),
+            names: HashSet::new(),
+            entries: HashMap::new(),
+            policies: IndexSet::new(),
+            again: AGAIN,
+        }
+    }
+
+    /// A name for a graph: the layer's, or with what is around it where that is taken.
+    fn graph_name(&mut self, name: &str, place: &str) -> Arc<str> {
+        let numbered = (1..).map(|i| format!("{place}:{i}"));
+        let mut candidates = [name.to_owned(), place.to_owned()].into_iter().chain(numbered);
+        let fresh = candidates.find(|c| !self.names.contains(c.as_str())).unwrap_or_default();
+        let fresh: Arc<str> = fresh.into();
+        self.names.insert(fresh.clone());
+        fresh
+    }
+
+    /// Imports the outermost model.
+    pub(super) fn main(&mut self, model: &Model<'a>) -> Result<(), FrontendError> {
+        self.count(model);
+        self.graph(model, GraphRole::Main, "main", "main", false, &[]).map(|_| ())
+    }
+
+    fn count(&mut self, model: &Model<'a>) {
+        for layer in &model.layers {
+            if let Some(id) = layer.shared_id {
+                *self.entries.entry(id).or_default() += 1;
+            }
+            layer.nested.iter().for_each(|nested| self.count(nested));
+        }
+    }
+
+    /// The types that a nested model gives for arguments of these types, where those say more than its inputs do.
+    fn results_for(
+        &mut self,
+        model: &Model<'a>,
+        declared: &[Type],
+        args: &[Type],
+    ) -> Option<Vec<Type>> {
+        let open = |ty: &Type| match ty.tensor().and_then(|t| t.shape.as_ref()) {
+            Some(dims) => dims.iter().skip(1).any(|d| d.known().is_none()),
+            None => true,
+        };
+        if !declared.iter().any(open) || args.iter().any(open) {
+            return None;
+        }
+        self.again = self.again.checked_sub(model.layers.len())?;
+        let mut scratch = Importer::new(self.text, self.keras2, "");
+        scratch.again = self.again;
+        std::mem::swap(&mut scratch.entries, &mut self.entries);
+        let results = scratch.graph(model, GraphRole::Function, "", "", false, args);
+        self.again = scratch.again;
+        std::mem::swap(&mut scratch.entries, &mut self.entries);
+        // Contradictions come to light where the model itself is imported.
+        results.ok().map(|(_, _, types)| types)
+    }
+
+    /// Imports a model as a graph. `training` says that its caller asks for training mode; `args` are what is known of
+    /// its arguments beyond what it says itself.
+    fn graph(
+        &mut self,
+        model: &Model<'a>,
+        role: GraphRole,
+        name: &str,
+        place: &str,
+        training: bool,
+        args: &[Type],
+    ) -> Result<(GraphId, Arc<str>, Vec<Type>), FrontendError> {
+        let name = self.graph_name(name, place);
+        let mut functions: Vec<Option<Function<'_, 'a>>> = Vec::with_capacity(model.layers.len());
+        for layer in &model.layers {
+            functions.push(match &layer.nested {
+                Some(nested) if !layer.calls.is_empty() => {
+                    // One function for all calls: if one asks for training mode, no norm in it may fold.
+                    let trains = training
+                        || layer
+                            .calls
+                            .iter()
+                            .any(|c| c.training() != Ok(None) && c.training() != Ok(Some(false)));
+                    let (_, name, results) = self.graph(
+                        nested,
+                        GraphRole::Function,
+                        layer.name,
+                        &layer.place,
+                        trains,
+                        &[],
+                    )?;
+                    Some(Function { model: nested, name, results })
+                }
+                _ => None,
+            });
+        }
+
+        let mut graph = Graph::new(name.clone(), role);
+        graph.set_capabilities(Arc::new(KerasCapabilities));
+        let mut body = Body::new(model, &mut graph);
+        body.parameters(model, args);
+        for node in order(model)? {
+            let Some(layer) = model.layers.get(node.layer) else { continue };
+            let results = match functions.get(node.layer).and_then(Option::as_ref) {
+                Some(function) => {
+                    let operands = body.call_operands(layer, node, function.model)?;
+                    let args: Vec<Type> =
+                        operands.iter().map(|&v| body.graph.ty(v).clone()).collect();
+                    let results = self.results_for(function.model, &function.results, &args);
+                    let results = results.unwrap_or_else(|| function.results.clone());
+                    body.nested_call(layer, node, &function.name, operands, results)
+                }
+                None => self.layer_call(&mut body, layer, node, training)?,
+            };
+            body.define(node, results);
+        }
+        let results = body.finish(model)?;
+        Ok((self.module.add_graph(graph), name, results))
+    }
+
+    fn layer_call(
+        &mut self,
+        body: &mut Body<'_>,
+        layer: &Layer<'a>,
+        node: Node,
+        training: bool,
+    ) -> Result<Vec<Value>, FrontendError> {
+        let Some(call) = layer.calls.get(node.call) else { return Ok(Vec::new()) };
+        let args =
+            call.args.iter().map(|a| body.operand(layer, a)).collect::<Result<Vec<_>, _>>()?;
+        let kwargs = call.kwargs.iter().map(|(k, a)| Ok((*k, body.operand(layer, a)?)));
+        let kwargs = kwargs.collect::<Result<Vec<_>, FrontendError>>()?;
+        let policy = Policy::of(layer);
+        if let Some(name) = policy.name.filter(|n| *n != "float32") {
+            self.policies.insert(name.into());
+        }
+        // A weight that another model reads too is no constant of this graph alone.
+        if layer.shared_id.is_some_and(|id| self.entries.get(&id).is_some_and(|&n| n > 1)) {
+            let reason = Some("several models share it".to_owned());
+            return Ok(body.opaque(self.text, layer, node, reason, Quantized(false)));
+        }
+        let mut cx = LayerCx {
+            graph: &mut *body.graph,
+            pool: &mut self.module.constants,
+            text: self.text,
+            layer,
+            origin: node.layer as u32,
+            args,
+            kwargs,
+            weights: body.weights.entry(node.layer).or_default(),
+            names: &mut body.names,
+            keras2: self.keras2,
+            training: match call.training() {
+                Ok(explicit) => Some(explicit.unwrap_or(training)),
+                Err(()) => None,
+            },
+            policy,
+        };
+        let reason = match cx.quantized() {
+            Some(form) => {
+                return Ok(body.opaque(self.text, layer, node, Some(form), Quantized(true)));
+            }
+            None => match layers::emit(&mut cx)? {
+                Emitted::Value(value) => {
+                    body.name_results(layer, node, &[value]);
+                    return Ok(vec![value]);
+                }
+                Emitted::Opaque(reason) => reason,
+            },
+        };
+        Ok(body.opaque(self.text, layer, node, reason, Quantized(false)))
+    }
+}
+
+/// Every call after those it reads; of several that could come next the first of the file.
+fn order(model: &Model<'_>) -> Result<Vec<Node>, FrontendError> {
+    let first: Vec<usize> = model
+        .layers
+        .iter()
+        .scan(0, |next, l| {
+            let at = *next;
+            *next += l.calls.len();
+            Some(at)
+        })
+        .collect();
+    let nodes: Vec<Node> = (0..model.layers.len())
+        .flat_map(|layer| {
+            let calls = model.layers.get(layer).map_or(0, |l| l.calls.len());
+            (0..calls).map(move |call| Node { layer, call })
+        })
+        .collect();
+    let mut waiting = vec![0usize; nodes.len()];
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for (at, node) in nodes.iter().enumerate() {
+        let call = model.layers.get(node.layer).and_then(|l| l.calls.get(node.call));
+        for (tensor, _) in call.map(|c| c.tensors()).unwrap_or_default() {
+            let Tensor::Result { layer, call, .. } = tensor else { continue };
+            let Some(producer) = model.layers.get(layer) else { continue };
+            // A reference to what is not there waits for nothing; resolving it gives the error.
+            let call = call.checked_sub(producer.first_call).filter(|&c| c < producer.calls.len());
+            let from = call.zip(first.get(layer)).map(|(c, f)| c + f);
+            if let (Some(list), Some(count)) =
+                (from.and_then(|f| readers.get_mut(f)), waiting.get_mut(at))
+            {
+                list.push(at);
+                *count += 1;
+            }
+        }
+    }
+    let mut ready: BinaryHeap<Reverse<usize>> =
+        waiting.iter().enumerate().filter(|(_, n)| **n == 0).map(|(i, _)| Reverse(i)).collect();
+    let mut order = Vec::with_capacity(nodes.len());
+    while let Some(Reverse(at)) = ready.pop() {
+        order.extend(nodes.get(at));
+        for &reader in readers.get(at).map(Vec::as_slice).unwrap_or_default() {
+            if let Some(count) = waiting.get_mut(reader) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(Reverse(reader));
+                }
+            }
+        }
+    }
+    if order.len() == nodes.len() {
+        return Ok(order);
+    }
+    let stuck = waiting
+        .iter()
+        .zip(&nodes)
+        .find(|(n, _)| **n > 0)
+        .and_then(|(_, n)| model.layers.get(n.layer));
+    Err(match stuck {
+        Some(layer) => layer.invalid("its inputs depend on its own result: a cycle"),
+        None => FrontendError::invalid(
+            FORMAT,
+            format!("model `{}`", model.name),
+            "its layers form a cycle",
+        ),
+    })
+}
