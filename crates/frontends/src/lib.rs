@@ -2,6 +2,7 @@
 
 pub mod bytes;
 mod error;
+pub mod keras;
 pub mod onnx;
 pub mod save;
 
