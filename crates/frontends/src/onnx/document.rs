@@ -157,6 +157,17 @@ impl OnnxDocument {
         target: &Path,
         options: SaveOptions<'_>,
     ) -> Result<SaveReport, FrontendError> {
+        self.save_within(module, target, options, LARGEST)
+    }
+
+    /// [`OnnxDocument::save`] with at most `largest` bytes in the document itself.
+    fn save_within(
+        &self,
+        module: &Module,
+        target: &Path,
+        options: SaveOptions<'_>,
+        largest: u64,
+    ) -> Result<SaveReport, FrontendError> {
         let measured = Measured::default();
         let weights = Weights { pool: &module.constants, measured: &measured };
         let export = Export::plan(
@@ -174,13 +185,13 @@ impl OnnxDocument {
             |digest: &str| place.as_ref().map_or_else(String::new, |p| p.location(digest));
         let placeholder = location("0000000000000000");
         let (mut content, mut counts) = export.content(&file.references(&export, &placeholder))?;
-        if content.len() > LARGEST && !content.is_source(0..self.source.len()) {
+        if content.len() > largest && !content.is_source(0..self.source.len()) {
             if place.is_none() {
                 return Err(too_large(&content));
             }
             file = NewFile::plan(&export, true)?;
             (content, counts) = export.content(&file.references(&export, &placeholder))?;
-            if content.len() > LARGEST {
+            if content.len() > largest {
                 return Err(too_large(&content));
             }
         }
@@ -382,3 +393,6 @@ impl Drop for Written {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,8 +17,10 @@
 //! - Only what a pass creates has no origin.
 
 mod capabilities;
+mod document;
 mod export;
 mod external;
+mod import;
 mod model;
 mod names;
 #[cfg(test)]
@@ -26,3 +28,5 @@ mod proto;
 mod types;
 mod wire;
 mod writer;
+
+pub use document::{OnnxDocument, OpenOptions, SaveOptions, SaveReport};
