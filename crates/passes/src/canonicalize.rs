@@ -21,7 +21,7 @@ use crate::{
 };
 use normfold_ir::{
     Binding, ConstPool, Graph, MatchCx, Miss, NoReason, OpId, OpKind, PatternRewriter, PatternSet,
-    RewritePattern, Value,
+    RewritePattern, Type, Value,
 };
 
 /// The pass `canonicalize`.
@@ -122,6 +122,13 @@ impl<P: SameValue> RewritePattern for Forward<P> {
     }
 
     fn rewrite(&self, m: Same, rw: &mut PatternRewriter<'_>) {
+        let g = rw.graph();
+        // A graph result keeps the type that callers were told.
+        let told = g.uses(m.result).any(|u| Some(u.user) == g.return_op());
+        let ty = g.ty(m.result).clone();
+        if told && ty != Type::Unknown && ty != *g.ty(m.source) {
+            rw.set_ty(m.source, ty);
+        }
         rw.replace_all_uses(m.result, m.source);
         rw.erase(m.result.op);
     }

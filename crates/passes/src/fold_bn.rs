@@ -23,11 +23,14 @@ mod weight;
 
 pub use reason::{Blocker, FoldReason, Role};
 
-use crate::{Globs, Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec, option_enum, pass_options};
+use crate::{
+    CertainTypes, Globs, Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec, option_enum,
+    pass_options,
+};
 use affine::{batch_norm, statistics};
-use backward::{Backward, Limits};
+use backward::{Backward, Cx};
 use certificate::Certificate;
-use normfold_ir::{ConstPool, Graph, OpId, Reason, Remark, RemarkArg, RemarkKind};
+use normfold_ir::{ConstPool, Graph, OpId, OpKind, Reason, Remark, RemarkArg, RemarkKind};
 use std::sync::Arc;
 
 option_enum! {
@@ -104,9 +107,22 @@ impl Pass for FoldBn {
     fn run(&mut self, graph: &mut Graph, cx: &mut PassCx<'_>) -> Result<PassOutcome, PassError> {
         let Ok(order) = graph.topo_order() else {
             let location = graph.name().clone();
-            return Err(PassError::BrokenInput { pass: cx.pass().into(), location, message: "a cycle".into() });
+            return Err(PassError::BrokenInput {
+                pass: cx.pass().into(),
+                location,
+                message: "a cycle".into(),
+            });
         };
-        let roots: Vec<OpId> = order.into_iter().filter(|&op| batch_norm(graph, op).is_some()).collect();
+        let by_rank = |op| match graph.kind(op) {
+            OpKind::MatMul(_) => true,
+            OpKind::Linear(l) => !l.matrix,
+            _ => false,
+        };
+        // Statements about values outlive rewrites, so once is enough.
+        let types = order.iter().any(|&op| by_rank(op)).then(|| cx.analysis::<CertainTypes>(graph));
+        let types = types.as_deref();
+        let roots: Vec<OpId> =
+            order.into_iter().filter(|&op| batch_norm(graph, op).is_some()).collect();
         let mut verdicts: Vec<Option<Verdict>> = roots.iter().map(|_| None).collect();
         let mut changed = false;
         loop {
@@ -115,12 +131,13 @@ impl Pass for FoldBn {
                 if matches!(verdict, Some(Verdict::Folded(_))) {
                     continue;
                 }
-                *verdict = Some(match self.check(graph, cx.constants(), bn) {
+                *verdict = Some(match self.check(self.cx(graph, cx.constants(), types), bn) {
                     Err(reason) => Verdict::Kept(reason),
                     Ok(_) if !cx.may_rewrite() => Verdict::Kept(FoldReason::RewriteLimit),
                     Ok(fold) => {
-                        again = true;
-                        Verdict::Folded(Box::new(commit(graph, cx, bn, fold)?))
+                        let verdict = self.commit(graph, cx, types, bn, fold)?;
+                        again |= matches!(verdict, Verdict::Folded(_));
+                        verdict
                     }
                 });
             }
@@ -148,8 +165,19 @@ impl Pass for FoldBn {
 }
 
 impl FoldBn {
+    fn cx<'a>(&self, g: &'a Graph, pool: &'a ConstPool, types: Option<&'a CertainTypes>) -> Cx<'a> {
+        Cx {
+            g,
+            pool,
+            types,
+            allow_copy: self.options.shared == Shared::Copy,
+            copy_limit: self.options.copy_limit,
+        }
+    }
+
     /// Everything that must hold for `bn` to fold, on the graph as it is.
-    fn check(&self, g: &Graph, pool: &ConstPool, bn: OpId) -> Result<Backward, FoldReason> {
+    fn check(&self, cx: Cx<'_>, bn: OpId) -> Result<Backward, FoldReason> {
+        let Cx { g, pool, .. } = cx;
         let Some(kind) = batch_norm(g, bn) else { unreachable!("roots are batch norms") };
         let name = g.location(bn);
         let o = &self.options;
@@ -158,45 +186,56 @@ impl FoldBn {
         }
         let stats = statistics(g, pool, bn, kind)?;
         let (op, via) = walk::walk(g, bn)?;
-        let limits = Limits { allow_copy: o.shared == Shared::Copy, copy_limit: o.copy_limit };
-        let fold = backward::plan(g, pool, bn, stats, op, via, limits)?;
+        let fold = backward::plan(cx, bn, stats, op, via)?;
         if o.overflowing.matches(&name) {
             return Err(FoldReason::Overflow { what: Role::Weight, channel: None });
         }
         Ok(fold)
     }
-}
 
-/// Commits a fold and compares the path with what it was.
-fn commit(graph: &mut Graph, cx: &mut PassCx<'_>, bn: OpId, fold: Backward) -> Result<Remark, PassError> {
-    let location = graph.location(bn);
-    let disagree = |cx: &PassCx<'_>, message: String| cx.certificate(location.clone(), message);
-    let sample = certificate::before(graph, cx.constants(), bn, &fold)
-        .map_err(|e| disagree(cx, format!("the path cannot be evaluated: {e}")))?;
-    let mut remark = folded(cx, graph, bn, &fold);
-    let absorber = fold.plan.absorber;
-    let Some(y) = cx.rewrite(graph, |rw| fold.plan.commit(rw)) else {
-        return Err(cx.internal(graph, bn, "a rewrite was refused that had been allowed"));
-    };
-    let judged = certificate::after(graph, cx.constants(), absorber, y, &sample)
-        .map_err(|e| disagree(cx, format!("the folded path cannot be evaluated: {e}")))?;
-    let Certificate { samples, error } = judged.map_err(|message| disagree(cx, message))?;
-    remark.args.push(("samples", RemarkArg::Int(samples as i64)));
-    remark.args.push(("error", RemarkArg::Float(error)));
-    Ok(remark)
+    /// Commits a fold and compares the path with what it was.
+    fn commit(
+        &self,
+        graph: &mut Graph,
+        cx: &mut PassCx<'_>,
+        types: Option<&CertainTypes>,
+        bn: OpId,
+        fold: Backward,
+    ) -> Result<Verdict, PassError> {
+        let location = graph.location(bn);
+        let disagree = |cx: &PassCx<'_>, message: String| cx.certificate(location.clone(), message);
+        let sample = match certificate::before(self.cx(graph, cx.constants(), types), bn, &fold) {
+            Ok(sample) => sample,
+            Err(e) => return Ok(Verdict::Kept(FoldReason::Uncertified { message: e.to_string() })),
+        };
+        let mut remark = folded(cx, graph, bn, &fold);
+        let absorber = fold.plan.absorber;
+        let Some(y) = cx.rewrite(graph, |rw| fold.plan.commit(rw)) else {
+            return Err(cx.internal(graph, bn, "a rewrite was refused that had been allowed"));
+        };
+        let judged = certificate::after(graph, cx.constants(), absorber, y, &sample)
+            .map_err(|e| disagree(cx, format!("the folded path cannot be evaluated: {e}")))?;
+        let Certificate { samples, error } = judged.map_err(|message| disagree(cx, message))?;
+        remark.args.push(("samples", RemarkArg::Int(samples as i64)));
+        remark.args.push(("error", RemarkArg::Float(error)));
+        Ok(Verdict::Folded(Box::new(remark)))
+    }
 }
 
 fn folded(cx: &PassCx<'_>, g: &Graph, bn: OpId, fold: &Backward) -> Remark {
     let op = fold.plan.absorber;
     let into = Blocker::of(g, op);
-    let via: Vec<Arc<str>> = fold.via.iter().map(|&v| Blocker::of(g, v).to_string().into()).collect();
-    let through = if via.is_empty() { String::new() } else { format!(" through {}", via.join(", ")) };
+    let via: Vec<Arc<str>> =
+        fold.via.iter().map(|&v| Blocker::of(g, v).to_string().into()).collect();
+    let through =
+        if via.is_empty() { String::new() } else { format!(" through {}", via.join(", ")) };
     let copied = match fold.copied.as_slice() {
         [] => String::new(),
         names => format!(", with its own copy of {}", names.join(", ")),
     };
     let magnitudes = || fold.affine.s.iter().map(|s| s.abs());
-    let mut r = cx.about(g, bn, RemarkKind::Passed, "folded", format!("into {into}{through}{copied}"));
+    let mut r =
+        cx.about(g, bn, RemarkKind::Passed, "folded", format!("into {into}{through}{copied}"));
     r.args = vec![
         ("into", RemarkArg::Str(into.location)),
         ("into-op", RemarkArg::Str(into.op)),

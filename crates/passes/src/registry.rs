@@ -3,6 +3,7 @@
 use crate::{
     canonicalize::Canonicalize,
     dce::Dce,
+    fold_bn::FoldBn,
     options::{OptionError, OptionInfo, PassOptions},
     pass::{Pass, PassInfo, PassSpec},
     pipeline::PassCall,
@@ -15,6 +16,7 @@ use std::fmt;
 /// A new pass is one `register` line here.
 pub fn builtin() -> PassRegistry {
     let mut registry = PassRegistry::default();
+    registry.register::<FoldBn>();
     registry.register::<Canonicalize>();
     registry.register::<Dce>();
     registry.pipeline("default", "fold-bn,dce", "What `normfold opt` runs");

@@ -255,6 +255,9 @@ impl OpCx<'_> {
                     d.into()
                 }))
             }
+            OpKind::MatMul(_) => {
+                with_dims(product_dims(x.dims.as_deref(), self.operand(1).dims.as_deref()))
+            }
             OpKind::Shape(s) => {
                 let whole = s.start == 0 && s.end.is_none();
                 let rank = x.rank().filter(|_| whole).map(|r| r as u64);
@@ -265,6 +268,23 @@ impl OpCx<'_> {
         };
         SmallVec::from_elem(one, 1)
     }
+}
+
+/// Numpy `matmul`: leading axes broadcast; a vector takes part without its axis in the result.
+fn product_dims(a: Option<&[Option<u64>]>, b: Option<&[Option<u64>]>) -> Option<Extents> {
+    let (a, b) = (a?, b?);
+    let (rows, a_lead) = match a {
+        [lead @ .., m, _] => (Some(*m), lead),
+        [_] => (None, &[][..]),
+        [] => return None,
+    };
+    let (columns, b_lead) = match b {
+        [lead @ .., _, n] => (Some(*n), lead),
+        [_] => (None, &[][..]),
+        [] => return None,
+    };
+    let lead = broadcast(&[Some(a_lead.into()), Some(b_lead.into())])?;
+    Some(lead.iter().copied().chain(rows).chain(columns).collect())
 }
 
 /// Numpy broadcasting.

@@ -13,13 +13,25 @@ use super::{
     resolve::Resolved,
     weight::{same_channels, weight, weight_overflow},
 };
+use crate::CertainTypes;
 use normfold_ir::{ChannelMap, ConstPool, DType, Graph, OpId, Use, Value};
 
-/// What the options allow.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+/// What a plan is made on: the graph as it is, and what the options allow.
+#[derive(Clone, Copy)]
+pub(super) struct Cx<'a> {
+    pub(super) g: &'a Graph,
+    pub(super) pool: &'a ConstPool,
+    /// Computed where some op's channels depend on the rank of its data.
+    pub(super) types: Option<&'a CertainTypes>,
     pub(super) allow_copy: bool,
     pub(super) copy_limit: u64,
+}
+
+impl Cx<'_> {
+    /// The rank of a value where it is certain; declared types of intermediate values may be stale.
+    pub(super) fn rank(self, v: Value) -> Option<usize> {
+        self.types?.rank(v)
+    }
 }
 
 /// A legal backward fold.
@@ -42,20 +54,19 @@ pub(super) struct Backward {
 
 /// Where the transform of a constant goes: in place when the absorber is its only reader, else to a copy.
 pub(super) fn target(
-    g: &Graph,
-    pool: &ConstPool,
+    cx: Cx<'_>,
     r: &Resolved,
     at: Use,
     what: Role,
-    limits: Limits,
     copied: &mut Vec<std::sync::Arc<str>>,
 ) -> Result<Target, FoldReason> {
+    let Cx { g, pool, .. } = cx;
     if r.exclusive {
         return Ok(Target::InPlace { constant: r.op, base: r.entry });
     }
     let bytes = pool.byte_len(r.entry);
     let name = g.location(r.op);
-    if !limits.allow_copy || bytes > limits.copy_limit {
+    if !cx.allow_copy || bytes > cx.copy_limit {
         return Err(FoldReason::SharedWeight { what, name, bytes });
     }
     if !g.capabilities().may_add_constant(pool.dtype(r.entry)) {
@@ -72,22 +83,21 @@ pub(super) const BETA: usize = 2;
 
 /// Plans the fold of `bn` into `op`.
 pub(super) fn plan(
-    g: &Graph,
-    pool: &ConstPool,
+    cx: Cx<'_>,
     bn: OpId,
     stats: Statistics,
     op: OpId,
     via: Vec<OpId>,
-    limits: Limits,
 ) -> Result<Backward, FoldReason> {
+    let Cx { g, pool, .. } = cx;
     let w = weight(g, pool, op, bn)?;
-    same_channels(g, pool, op, &w.map, &stats)?;
+    same_channels(cx, op, &w.map, &stats)?;
     let mut copied = Vec::new();
     let at = Use { user: op, operand: w.map.weight as u32 };
-    let weight_target = target(g, pool, &w.resolved, at, Role::Weight, limits, &mut copied)?;
+    let weight_target = target(cx, &w.resolved, at, Role::Weight, &mut copied)?;
     let scale = Relative::Scale { map: w.map.out.map.clone(), vector: S };
     let mut transforms = vec![Transform { target: weight_target, steps: vec![scale] }];
-    let mut bias = Bias::plan(g, pool, op, bn, &w, limits, &mut copied)?;
+    let mut bias = Bias::plan(cx, op, bn, &w, &mut copied)?;
     // Everything structural holds; now the values.
     let Some(affine) =
         stats.affine.filter(|_| pool.is_present(w.resolved.entry) && bias.present(pool))

@@ -2,15 +2,14 @@
 
 use super::{
     affine::Affine,
-    backward::{BETA, Limits, S, T, target},
+    backward::{BETA, Cx, S, T, target},
     plan::{Finish, Relative, Target, Transform, bias_name},
     reason::{Blocker, FoldReason, Role},
     resolve::resolve,
     weight::Weight,
 };
-use crate::rank::rank_of;
 use normfold_ir::{
-    BiasSlot, BinaryKind, ConstPool, DType, ElementMap, Graph, Linear, OpId, OpKind, Use,
+    BiasSlot, BinaryKind, ConstPool, DType, ElementMap, Linear, OpId, OpKind, Use,
     decode_f64, encode_f64,
 };
 
@@ -27,14 +26,13 @@ pub(super) struct Bias {
 
 impl Bias {
     pub(super) fn plan(
-        g: &Graph,
-        pool: &ConstPool,
+        cx: Cx<'_>,
         op: OpId,
         bn: OpId,
         w: &Weight,
-        limits: Limits,
         copied: &mut Vec<std::sync::Arc<str>>,
     ) -> Result<Self, FoldReason> {
+        let Cx { g, pool, .. } = cx;
         let n = w.map.out.count;
         let name = bias_name(g, w.resolved.op);
         let plain = |transform| Self {
@@ -70,7 +68,7 @@ impl Bias {
                     });
                 }
                 let map = ElementMap::axis(&dims, 0);
-                let target = target(g, pool, &r, at, Role::Bias, limits, copied)?;
+                let target = target(cx, &r, at, Role::Bias, copied)?;
                 let steps = vec![
                     Relative::Scale { map: map.clone(), vector: S },
                     Relative::Shift { map, vector: T },
@@ -107,7 +105,7 @@ impl Bias {
                     });
                 };
                 let map = ElementMap::axis(&wide, wide.len() - 1);
-                let target = target(g, pool, &r, at, Role::Bias, limits, copied)?;
+                let target = target(cx, &r, at, Role::Bias, copied)?;
                 let mut steps = Vec::new();
                 if l.beta != 1.0 {
                     steps.push(Relative::Scale { map: ElementMap::single(), vector: BETA });
@@ -124,22 +122,22 @@ impl Bias {
                     ..plain(Transform { target, steps })
                 })
             }
-            BiasSlot::None => Self::of_matmul(g, pool, op, w, new(2), name),
+            BiasSlot::None => Self::of_matmul(cx, op, w, new(2), name),
         }
     }
 
     /// A matrix product has no bias: at rank 2 it becomes a linear op, else an Add of t takes the batch norm's place.
     fn of_matmul(
-        g: &Graph,
-        pool: &ConstPool,
+        cx: Cx<'_>,
         op: OpId,
         w: &Weight,
         with_bias: Self,
         name: Option<std::sync::Arc<str>>,
     ) -> Result<Self, FoldReason> {
-        let rank = rank_of(g, pool, g.result(op, 0));
+        let g = cx.g;
+        let rank = cx.rank(g.result(op, 0));
         let linear = OpKind::from(Linear { matrix: true, ..Linear::default() });
-        let data = g.operand(op, w.map.data).and_then(|v| rank_of(g, pool, v));
+        let data = g.operand(op, w.map.data).and_then(|v| cx.rank(v));
         if w.map.weight == 1
             && w.dims.len() == 2
             && data == Some(2)

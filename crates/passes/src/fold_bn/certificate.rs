@@ -7,8 +7,12 @@
 //! The bound: each stored weight differs from the exact one by at most half a unit in its last place, so the results
 //! differ by at most `u·Σ|W'|·|x| + u·|b'|` plus what f64 sums lose, with `u = 2^−p` of the stored type.
 
-use super::{affine::Affine, backward::Backward, reason::Role, resolve::resolve};
-use crate::rank::rank_of;
+use super::{
+    affine::Affine,
+    backward::{Backward, Cx},
+    reason::Role,
+    resolve::resolve,
+};
 use normfold_ir::{
     ConstPool, DType, Graph, Linear, OpId, OpKind, Use, Value,
     eval::{Binding, EvalError, Evaluator, Scalar},
@@ -52,20 +56,16 @@ fn bind_data<'a>(e: &mut Evaluator<'a>, data: Value, dims: &[u64], dtype: DType)
 }
 
 /// Evaluates the path as it is, before the plan is committed.
-pub(super) fn before(
-    g: &Graph,
-    pool: &ConstPool,
-    bn: OpId,
-    fold: &Backward,
-) -> Result<Sample, EvalError> {
-    let dims = data_dims(g, pool, fold);
+pub(super) fn before(cx: Cx<'_>, bn: OpId, fold: &Backward) -> Result<Sample, EvalError> {
+    let Cx { g, pool, .. } = cx;
+    let dims = data_dims(cx, fold);
     let mut e = Evaluator::new(g, pool);
     bind_data(&mut e, fold.data, &dims, fold.dtype);
     let y = g.result(bn, 0);
     let points = points(&e.dims(y)?, &fold.affine);
     let mut before = Vec::with_capacity(points.len());
     for p in &points {
-        before.push(number(e.element(y, p)?));
+        before.push(e.element(y, p)?.to_f64());
     }
     let slack = fold.affine.shift_magnitude + fold.bias_magnitude;
     Ok(Sample { data: fold.data, dims, points, before, slack, dtype: fold.dtype })
@@ -100,7 +100,7 @@ pub(super) fn after(
     for (p, &before) in sample.points.iter().zip(&sample.before) {
         magnitude.set(0.0);
         reads.set(0);
-        let after = number(e.element(y, p)?);
+        let after = e.element(y, p)?.to_f64();
         let scale = magnitude.get() * alpha;
         let n = reads.get() as f64;
         let bound = 1.01 * unit * scale
@@ -155,13 +155,6 @@ fn watch<'a>(
     e.bind(v, Binding::Lazy { dtype: pool.dtype(r.entry), dims, f });
 }
 
-fn number(s: Scalar) -> f64 {
-    match s {
-        Scalar::F(v) => v,
-        Scalar::I(v) => v as f64,
-    }
-}
-
 /// The smallest positive number of an arithmetic float.
 fn smallest(dtype: DType) -> f64 {
     match dtype {
@@ -199,7 +192,8 @@ fn points(dims: &[u64], affine: &Affine) -> Vec<Vec<u64>> {
 }
 
 /// Extents of the sampled data: one batch, all channels, and room for an interior and a border.
-fn data_dims(g: &Graph, pool: &ConstPool, fold: &Backward) -> Vec<u64> {
+fn data_dims(cx: Cx<'_>, fold: &Backward) -> Vec<u64> {
+    let Cx { g, pool, .. } = cx;
     let channels = fold.map.input.count;
     let kernel = g.operand(fold.plan.absorber, fold.map.weight).and_then(|_| {
         resolve(
@@ -229,11 +223,11 @@ fn data_dims(g: &Graph, pool: &ConstPool, fold: &Backward) -> Vec<u64> {
         }
         OpKind::Linear(l) => {
             let rows = linear_rows(g, pool, fold);
-            let rank = if l.matrix { 2 } else { rank_of(g, pool, fold.data).unwrap_or(2).max(1) };
+            let rank = if l.matrix { 2 } else { cx.rank(fold.data).unwrap_or(2).max(1) };
             matrix(rank, rows, channels, l.trans_x)
         }
         _ => {
-            let rank = rank_of(g, pool, fold.data).unwrap_or(2).max(1);
+            let rank = cx.rank(fold.data).unwrap_or(2).max(1);
             matrix(rank, 2, channels, fold.map.weight == 0)
         }
     }

@@ -83,6 +83,7 @@ pub enum FoldReason {
     SharedWeight { what: Role, name: Arc<str>, bytes: u64 },
     NotExpressible { what: &'static str },
     WeightsAbsent { blocker: Option<Blocker> },
+    Uncertified { message: String },
     NotSelected,
     RewriteLimit,
 }
@@ -134,6 +135,7 @@ impl FoldReason {
             SharedWeight { .. } => "allow a copy: shared=copy, or a larger copy-limit",
             NotExpressible { .. } => "a document of a newer version",
             WeightsAbsent { .. } => "give the weights: everything else allows the fold",
+            Uncertified { .. } => "an op whose result can be computed",
             NotSelected => "select it: see the options only and skip",
             RewriteLimit => "raise the limit of rewrites",
         }
@@ -163,6 +165,7 @@ impl Reason for FoldReason {
         "shared-weight",
         "not-expressible",
         "weights-absent",
+        "uncertified",
         "not-selected",
         "rewrite-limit",
     ];
@@ -191,6 +194,7 @@ impl Reason for FoldReason {
             SharedWeight { .. } => "shared-weight",
             NotExpressible { .. } => "not-expressible",
             WeightsAbsent { .. } => "weights-absent",
+            Uncertified { .. } => "uncertified",
             NotSelected => "not-selected",
             RewriteLimit => "rewrite-limit",
         }
@@ -273,6 +277,10 @@ impl fmt::Display for FoldReason {
                 write!(f, "it would fold into {b}, but the values are not at hand")
             }
             WeightsAbsent { .. } => write!(f, "the values are not at hand"),
+            Uncertified { message } => write!(
+                f,
+                "its path cannot be evaluated, so the fold could not be proven: {message}"
+            ),
             NotSelected => write!(f, "it is not selected"),
             RewriteLimit => write!(f, "the limit of rewrites was reached"),
         }

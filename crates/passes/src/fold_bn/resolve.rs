@@ -10,8 +10,6 @@ pub(super) struct Resolved {
     pub(super) op: OpId,
     /// Its pool entry.
     pub(super) entry: ConstId,
-    /// The use of the constant itself: by the reader, or by the first of the identities on the way to it.
-    pub(super) first_use: Use,
     /// Whether the reader is the only one that reads the constant, directly or through those identities.
     pub(super) exclusive: bool,
 }
@@ -35,7 +33,7 @@ pub(super) fn resolve(
                 let name = || g.location(v.op);
                 return match c.binding {
                     Binding::Fixed => {
-                        Ok(Some(Resolved { op: v.op, entry: c.entry, first_use: u, exclusive }))
+                        Ok(Some(Resolved { op: v.op, entry: c.entry, exclusive }))
                     }
                     Binding::Overridable => {
                         Err(FoldReason::OverridableInput { what, name: name() })

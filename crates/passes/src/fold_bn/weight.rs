@@ -2,10 +2,10 @@
 
 use super::{
     affine::{Affine, Statistics},
+    backward::Cx,
     reason::{Blocker, FoldReason, Role},
     resolve::{Resolved, resolve},
 };
-use crate::rank::rank_of;
 use normfold_ir::{ChannelMap, ConstPool, DType, Graph, OpId, OpKind, Use, Value};
 
 /// The weight of a linear op and what it says of channels.
@@ -51,22 +51,22 @@ pub(super) fn weight(
 }
 
 pub(super) fn same_channels(
-    g: &Graph,
-    pool: &ConstPool,
+    cx: Cx<'_>,
     op: OpId,
     map: &ChannelMap,
     stats: &Statistics,
 ) -> Result<(), FoldReason> {
+    let g = cx.g;
     let blocker = || Blocker::of(g, op);
     // A vector on the right of a matrix gives a result without the axis that the map counts from.
-    let data = || g.operand(op, map.data).and_then(|v| rank_of(g, pool, v));
+    let data = || g.operand(op, map.data).and_then(|v| cx.rank(v));
     if matches!(g.kind(op), OpKind::MatMul(_)) && map.weight == 0 && data().is_none_or(|r| r < 2) {
         return Err(FoldReason::UnknownRank { blocker: blocker() });
     }
     let channels = match map.out.axis_at(None) {
         Some(axis) => axis,
         None => {
-            let rank = rank_of(g, pool, g.result(op, 0));
+            let rank = cx.rank(g.result(op, 0));
             map.out.axis_at(rank).ok_or_else(|| FoldReason::UnknownRank { blocker: blocker() })?
         }
     };
