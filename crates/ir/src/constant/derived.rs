@@ -196,7 +196,8 @@ impl Derived {
         let vectors = self.vectors(pool)?;
         // Raw bytes come by `read_at`, in pieces of a page or more: the mapping must not be touched while streaming.
         let piece = BLOCK * 16;
-        let mut raw = vec![0; if self.streams() { piece * width as usize } else { 0 }];
+        let largest = (piece * width as usize).min(out.len());
+        let mut raw = vec![0; if self.streams() { largest } else { 0 }];
         let mut exact = [0.0; BLOCK];
         let mut stored = [0.0; BLOCK];
         let mut at = start / width;
