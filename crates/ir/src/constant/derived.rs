@@ -267,19 +267,19 @@ fn extremes(exact: &[f64], stored: &[f64]) -> (f64, f64, f64) {
     const LANES: usize = 8;
     let larger = |a: f64, b: f64| if a > b { a } else { b };
     let (mut largest, mut error, mut sum) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    let mut step = |k: usize, e: f64, s: f64| {
-        largest[k] = larger(e.abs(), largest[k]);
-        error[k] = larger((s - e).abs(), error[k]);
-        sum[k] += s * 0.0;
-    };
-    let (es, ss) = (exact.chunks_exact(LANES), stored.chunks_exact(LANES));
-    for (&e, &s) in es.remainder().iter().zip(ss.remainder()) {
-        step(0, e, s);
-    }
-    for (e, s) in es.zip(ss) {
+    let (es, tail) = exact.as_chunks::<LANES>();
+    let (ss, _) = stored.as_chunks::<LANES>();
+    for (e, s) in es.iter().zip(ss) {
         for k in 0..LANES {
-            step(k, e[k], s[k]);
+            largest[k] = larger(e[k].abs(), largest[k]);
+            error[k] = larger((s[k] - e[k]).abs(), error[k]);
+            sum[k] += s[k] * 0.0;
         }
+    }
+    for (&e, &s) in tail.iter().zip(&stored[exact.len() - tail.len()..]) {
+        largest[0] = larger(e.abs(), largest[0]);
+        error[0] = larger((s - e).abs(), error[0]);
+        sum[0] += s * 0.0;
     }
     (largest.into_iter().fold(0.0, larger), error.into_iter().fold(0.0, larger), sum.iter().sum())
 }
