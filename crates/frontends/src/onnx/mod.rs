@@ -6,7 +6,7 @@
 //!
 //! - Every graph of the tables but those of training becomes a graph of the module: the main graph, the body of each function
 //!   ([`normfold_ir::GraphRole::Function`]), and each graph in an attribute of whatever node, which becomes a region of that
-//!   node's op, in the order of the node's attributes. `Import::graphs` lists them by the number of their table.
+//!   node's op, in the order of the node's attributes (of an If: then, else). `Import::graphs` lists them by the number of their table.
 //! - A node becomes exactly one op, with [`model::Origin::Node`]; operand *i* is input *i* (`""` is an absent operand), result
 //!   *i* is output *i* (`""` has no name). What is an attribute in the record is a field of the op, never an operand.
 //! - An initializer becomes a `constant` with [`model::Origin::Initializer`] (also one that nothing reads), its name that of

@@ -3,7 +3,7 @@
 use super::wire::push_varint;
 
 /// A message under construction: fields in the order they are added.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct Msg(pub(crate) Vec<u8>);
 
 impl Msg {
