@@ -3,10 +3,12 @@
 mod derived;
 mod elements;
 mod map;
+mod reader;
 
 pub use derived::{Derived, RoundingStats, Step};
 pub use elements::{decode_f64, encode_f64};
 pub use map::{ElementMap, MapTerm};
+pub use reader::ElementReader;
 
 use crate::{ConstId, DType, TensorType};
 use indexmap::IndexMap;

@@ -65,13 +65,13 @@ mod value;
 mod window;
 
 pub use error::EvalError;
-pub use value::{Binding, Scalar, Tensor};
+pub use value::{Binding, ElementFn, Scalar, Tensor};
 
 use crate::{ConstPool, DType, Graph, OpId, OpKind, Value};
 use index::Dims;
-use node::{LazyFn, Node, NodeId, Planned, Reader, Site, Source};
+use node::{Lazy, Node, NodeId, Planned, Reader, Site, Source, Stored};
 use smallvec::SmallVec;
-use std::{cell::Cell, collections::HashMap, fmt, sync::Arc};
+use std::{cell::Cell, collections::HashMap, fmt, rc::Rc, sync::Arc};
 
 /// How many ops deep [`Evaluator::element`] recurses.
 pub const MAX_DEPTH: u32 = 256;
@@ -146,7 +146,8 @@ impl<'a> Evaluator<'a> {
                 (t.dtype(), Dims::from_slice(t.dims()), Source::Tensor(Arc::new(t)))
             }
             Binding::Lazy { dtype, dims, f } => {
-                (dtype, Dims::from_vec(dims), Source::Lazy(LazyFn::from(f)))
+                let source = Source::Lazy(Lazy::new(f, &dims));
+                (dtype, Dims::from_vec(dims), source)
             }
         };
         self.bindings.insert(v, bound);
@@ -283,7 +284,11 @@ impl<'a> Evaluator<'a> {
             OpKind::Constant(c) => Ok(Some(Planned {
                 dtype: self.pool.dtype(c.entry),
                 dims: Dims::from_vec(self.pool.dims(c.entry)),
-                source: Source::Const { entry: c.entry, name: name() },
+                source: Source::Const(Rc::new(Stored {
+                    entry: c.entry,
+                    name: name(),
+                    reader: self.pool.element_reader(c.entry),
+                })),
             })),
             _ => Ok(None),
         }
@@ -331,8 +336,8 @@ impl<'a> Evaluator<'a> {
             let children: SmallVec<[NodeId; 4]> = match &node.source {
                 Source::Tensor(_) => continue,
                 // Read in place unless it is the value asked for.
-                Source::Const { .. } if m != n && node.count > DECODE_WHOLE => continue,
-                Source::Const { .. } | Source::Lazy(_) => SmallVec::new(),
+                Source::Const(_) if m != n && node.count > DECODE_WHOLE => continue,
+                Source::Const(_) | Source::Lazy(_) => SmallVec::new(),
                 Source::Same(o) => SmallVec::from_slice(&[*o]),
                 Source::Formula(f) => f.operands(),
             };

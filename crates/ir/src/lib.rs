@@ -35,7 +35,7 @@ mod types;
 pub use attr::{AttrField, AttrMap, Attribute};
 pub use channel::{BiasSlot, ChannelMap, Channels};
 pub use constant::{
-    ByteSource, ConstData, ConstEntry, ConstError, ConstPool, Derived, ElementMap, MapTerm,
+    ByteSource, ConstData, ConstEntry, ConstError, ConstPool, Derived, ElementMap, ElementReader, MapTerm,
     RoundingStats, Step, decode_f64, encode_f64,
 };
 pub use diag::{Diagnostic, Remark, RemarkArg, RemarkKind, Severity};

@@ -8,10 +8,12 @@ use normfold_ir::{
     encode_f64, eval::Binding,
 };
 
+type Attrs = Vec<(String, String)>;
+
 struct Case {
     line: usize,
     mnemonic: String,
-    attrs: Vec<(String, String)>,
+    attrs: Attrs,
     operands: Vec<Option<Tensor>>,
     results: Vec<Tensor>,
 }
@@ -261,7 +263,7 @@ fn permute(t: &Tensor, perm: &[usize]) -> Tensor {
     Tensor::floats(t.dtype(), &dims, values)
 }
 
-fn replaced(attrs: &[(String, String)], key: &str, value: &str) -> Vec<(String, String)> {
+fn replaced(attrs: &[(String, String)], key: &str, value: &str) -> Attrs {
     let mut out: Vec<_> = attrs.iter().filter(|(k, _)| k != key).cloned().collect();
     out.push((key.into(), value.into()));
     out
@@ -284,7 +286,7 @@ fn channels_last_layouts_agree_with_channels_first() {
         let first = [&[0, s + 1], &(1..=s).collect::<Vec<_>>()[..]].concat();
         let x = permute(x, &last);
         let attrs = replaced(&c.attrs, "x", &format!("N{letters}C"));
-        let mut runs: Vec<(Vec<(String, String)>, Vec<Option<Tensor>>)> = Vec::new();
+        let mut runs: Vec<(Attrs, Vec<Option<Tensor>>)> = Vec::new();
         match c.mnemonic.as_str() {
             "pool" if c.results.len() == 1 => {
                 runs.push((attrs, vec![Some(x)]));

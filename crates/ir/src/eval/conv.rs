@@ -100,12 +100,15 @@ impl Convolution {
     }
 }
 
+/// The axes over data and kernel of given extents.
+type Geometry<'k> = dyn Fn(&Site<'_, '_>, &[u64], &[u64]) -> Result<Axes, EvalError> + 'k;
+
 /// What both kinds of convolution say.
 struct Parts<'k> {
     x: DataLayout,
     w: KernelLayout,
     groups: u64,
-    window: &'k dyn Fn(&Site<'_, '_>, &[u64], &[u64]) -> Result<Axes, EvalError>,
+    window: &'k Geometry<'k>,
     transposed: bool,
 }
 
@@ -156,14 +159,7 @@ fn build<'a>(s: &mut Site<'_, 'a>, parts: &Parts<'_>) -> Plan<'a> {
     let spatial = usize::from(parts.w.spatial);
     let extents = &dw[first..first + spatial];
     let mut axes = (parts.window)(s, &dx, extents)?;
-    let window = Window {
-        layout: parts.x,
-        kernel: extents,
-        strides: &SmallVec::new(),
-        dilations: &SmallVec::new(),
-        pad: &Padding::Valid,
-    };
-    let dims = window.place(&mut axes, &dx, out_channels);
+    let dims = window::place(parts.x, &mut axes, &dx, out_channels);
     let (sx, sy, sw) = (index::strides(&dx), index::strides(&dims), index::strides(&dw));
     let f = Convolution {
         x,

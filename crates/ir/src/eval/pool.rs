@@ -5,7 +5,7 @@ use super::{
     cast::int_range,
     index::{self, View},
     node::{Formula, NodeId, Plan, Planned, Reader, Site},
-    window::{Axes, Window},
+    window::{self, Axes, Window},
 };
 use crate::{DType, Pool, PoolKind};
 use smallvec::{SmallVec, smallvec};
@@ -126,7 +126,7 @@ pub(super) fn pool<'a>(s: &mut Site<'_, 'a>, k: &Pool) -> Plan<'a> {
         pad: &k.pad,
     };
     let mut axes = window.forward(s, &dims, k.ceil_mode)?;
-    let out = window.place(&mut axes, &dims, dims[k.x.channel_axis()]);
+    let out = window::place(k.x, &mut axes, &dims, dims[k.x.channel_axis()]);
     let strides = index::strides(&dims);
     let kept = [0, k.x.channel_axis()];
     let base = View::new(

@@ -156,6 +156,9 @@ impl Tensor {
     }
 }
 
+/// From an index, one position per axis, to the element there.
+pub type ElementFn<'a> = dyn Fn(&[u64]) -> Scalar + 'a;
+
 /// What a value is given instead of being computed.
 pub enum Binding<'a> {
     /// All elements.
@@ -168,7 +171,7 @@ pub enum Binding<'a> {
         /// The extents.
         dims: Vec<u64>,
         /// The function.
-        f: Box<dyn Fn(&[u64]) -> Scalar + 'a>,
+        f: Box<ElementFn<'a>>,
     },
 }
 

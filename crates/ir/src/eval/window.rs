@@ -166,22 +166,27 @@ impl Window<'_> {
         }
         Ok(axes)
     }
+}
 
-    /// The extents of the result, with `channels` of them, and the strides of the axes in data and result.
-    pub(super) fn place(&self, axes: &mut Axes, dims: &[u64], channels: u64) -> index::Dims {
-        let first = self.layout.first_spatial_axis();
-        let mut out = index::Dims::from_slice(dims);
-        out[self.layout.channel_axis()] = channels;
-        for (i, a) in axes.iter().enumerate() {
-            out[first + i] = a.output as u64;
-        }
-        let (x, y) = (index::strides(dims), index::strides(&out));
-        for (i, a) in axes.iter_mut().enumerate() {
-            a.x_stride = x[first + i];
-            a.y_stride = y[first + i];
-        }
-        out
+/// The extents of the result, with `channels` of them; also sets the strides of the axes in data and result.
+pub(super) fn place(
+    layout: DataLayout,
+    axes: &mut Axes,
+    dims: &[u64],
+    channels: u64,
+) -> index::Dims {
+    let first = layout.first_spatial_axis();
+    let mut out = index::Dims::from_slice(dims);
+    out[layout.channel_axis()] = channels;
+    for (i, a) in axes.iter().enumerate() {
+        out[first + i] = a.output as u64;
     }
+    let (x, y) = (index::strides(dims), index::strides(&out));
+    for (i, a) in axes.iter_mut().enumerate() {
+        a.x_stride = x[first + i];
+        a.y_stride = y[first + i];
+    }
+    out
 }
 
 fn div_ceil(a: i64, b: i64) -> i64 {

@@ -1,0 +1,178 @@
+//! Many single elements of one entry, in any order.
+
+use super::{ConstData, ConstError, ConstPool, ElementMap, Step, decode_f64, elements};
+use crate::{ConstId, DType};
+use std::cell::Cell;
+
+/// An entry resolved once, so that reading an element of it costs a few nanoseconds. Gives the same as
+/// [`ConstPool::element_f64`].
+#[derive(Debug)]
+pub struct ElementReader<'a> {
+    dtype: DType,
+    count: u64,
+    base: Base<'a>,
+    steps: Vec<ReaderStep<'a>>,
+}
+
+#[derive(Debug)]
+enum Base<'a> {
+    Bytes(&'a [u8]),
+    Splat(f64),
+    /// Bytes that are not in memory.
+    Pool(&'a ConstPool, ConstId),
+}
+
+#[derive(Debug)]
+struct ReaderStep<'a> {
+    scale: bool,
+    map: &'a ElementMap,
+    values: Vec<f64>,
+    /// Elements in a row that have one value, and the last such run: where it began, and its value.
+    run: u64,
+    last: Cell<(u64, f64)>,
+}
+
+impl ReaderStep<'_> {
+    fn value(&self, i: u64) -> f64 {
+        let at = |i| self.values.get(self.map.at(i) as usize).copied().unwrap_or(f64::NAN);
+        if self.run <= 1 {
+            return at(i);
+        }
+        let (start, value) = self.last.get();
+        if i.wrapping_sub(start) < self.run {
+            return value;
+        }
+        let value = at(i);
+        self.last.set((i - i % self.run, value));
+        value
+    }
+}
+
+impl<'a> ElementReader<'a> {
+    /// `None` where an entry has no faster way than [`ConstPool::element_f64`], or none at all.
+    fn new(pool: &'a ConstPool, id: ConstId) -> Option<Self> {
+        let entry = pool.entry(id);
+        let (dtype, count) = (entry.ty.dtype, pool.count(id));
+        let reader = |base, steps| Some(Self { dtype, count, base, steps });
+        match &entry.data {
+            ConstData::Owned(bytes) => reader(Base::Bytes(bytes), Vec::new()),
+            ConstData::Mapped { source, offset } => {
+                let end = offset.checked_add(pool.byte_len(id))?;
+                let base = source.mapped(*offset..end).map_or(Base::Pool(pool, id), Base::Bytes);
+                reader(base, Vec::new())
+            }
+            ConstData::Splat(bytes) => {
+                let mut one = [0.0];
+                decode_f64(dtype, bytes, 0, &mut one).then_some(())?;
+                reader(Base::Splat(one[0]), Vec::new())
+            }
+            ConstData::Derived(d) => {
+                let step = |s: &'a Step| {
+                    let (scale, map, vector) = match s {
+                        Step::Scale { map, factors } => (true, map, *factors),
+                        Step::Shift { map, addends } => (false, map, *addends),
+                        Step::Broadcast { .. } => return None,
+                    };
+                    let run = map.terms().iter().map(|t| t.stride).min().unwrap_or(count.max(1));
+                    let values = pool.to_f64(vector).ok()?;
+                    // No element is in the run that begins at the last index.
+                    let last = Cell::new((u64::MAX - run, 0.0));
+                    Some(ReaderStep { scale, map, values, run, last })
+                };
+                reader(
+                    Self::new(pool, d.base())?.base,
+                    d.steps().iter().map(step).collect::<Option<_>>()?,
+                )
+            }
+            ConstData::Absent { .. } | ConstData::Strings(_) => None,
+        }
+    }
+
+    /// Element `i`, as it is stored.
+    ///
+    /// # Errors
+    /// As [`ConstPool::read_f64`].
+    #[inline]
+    pub fn get(&self, i: u64) -> Result<f64, ConstError> {
+        if i >= self.count {
+            return Err(ConstError::OutOfRange(i..i.saturating_add(1)));
+        }
+        let mut one = [match &self.base {
+            Base::Bytes(bytes) => match (self.dtype, bytes.get(4 * i as usize..)) {
+                (DType::F32, Some([a, b, c, d, ..])) => {
+                    f64::from(f32::from_le_bytes([*a, *b, *c, *d]))
+                }
+                _ => {
+                    let mut v = [0.0];
+                    if !decode_f64(self.dtype, bytes, i, &mut v) {
+                        return Err(ConstError::NotNumeric(self.dtype));
+                    }
+                    v[0]
+                }
+            },
+            Base::Splat(v) => *v,
+            Base::Pool(pool, id) => pool.element_f64(*id, i)?,
+        }];
+        if !self.steps.is_empty() {
+            for s in &self.steps {
+                let v = s.value(i);
+                one[0] = if s.scale { one[0] * v } else { one[0] + v };
+            }
+            elements::round_in_place(self.dtype, &mut one);
+        }
+        Ok(one[0])
+    }
+}
+
+impl ConstPool {
+    /// A reader of many single elements of an entry; `None` where [`ConstPool::element_f64`] is as good, or fails.
+    pub fn element_reader(&self, id: ConstId) -> Option<ElementReader<'_>> {
+        ElementReader::new(self, id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TensorType;
+
+    #[test]
+    fn gives_what_the_pool_gives() {
+        let mut pool = ConstPool::default();
+        let dims = [4, 3, 2];
+        let w: Vec<f64> = (0..24).map(|i| f64::from(i) * 0.37 - 3.0).collect();
+        let s = pool.add_f64(DType::F64, &[4], &[0.1, -2.0, 3.3, 0.7]);
+        let t = pool.add_f64(DType::F64, &[3], &[0.25, 1.0 / 3.0, -7.1]);
+        let l = pool.add_f64(DType::F64, &[2], &[1e-3, 5.5]);
+        let mut ids = Vec::new();
+        for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I8, DType::Bool] {
+            let base = pool.add_f64(dtype, &dims, &w);
+            ids.push(base);
+            if dtype.is_float() {
+                let factors =
+                    pool.derive(base, Step::Scale { map: ElementMap::axis(&dims, 0), factors: s });
+                let addends = Step::Shift { map: ElementMap::axis(&dims, 1), addends: t };
+                let both = pool.derive(factors, addends);
+                let inner = Step::Scale { map: ElementMap::axis(&dims, 2), factors: l };
+                ids.extend([factors, both, pool.derive(both, inner)]);
+                ids.push(pool.derive(base, Step::Scale { map: ElementMap::single(), factors: l }));
+            }
+        }
+        let half = [0, 0x38];
+        ids.push(pool.add(TensorType::of(DType::F16, &dims), ConstData::Splat(half[..].into())));
+        for id in ids {
+            let reader = pool.element_reader(id).expect("in memory");
+            // Forwards, backwards and in leaps, so that runs are left and entered anywhere.
+            let order = (0..24).chain((0..24).rev()).chain((0..24).map(|i| i * 7 % 24));
+            for i in order {
+                assert_eq!(
+                    reader.get(i).expect("a number"),
+                    pool.element_f64(id, i).expect("a number")
+                );
+            }
+            assert!(matches!(reader.get(24), Err(ConstError::OutOfRange(_))));
+        }
+        let absent = pool.add(TensorType::of(DType::F32, &[1]), ConstData::Absent { hash: None });
+        assert!(pool.element_reader(absent).is_none());
+    }
+}
