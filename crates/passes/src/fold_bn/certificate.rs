@@ -145,9 +145,14 @@ fn watch<'a>(
     let Some(v) = g.operand(at.user, at.operand as usize) else { return };
     let dims = pool.dims(r.entry);
     let strides: Vec<u64> = (0..dims.len()).map(|i| dims[i + 1..].iter().product()).collect();
+    let reader = pool.element_reader(r.entry);
     let f = Box::new(move |index: &[u64]| {
         let i = index.iter().zip(&strides).map(|(i, s)| i * s).sum();
-        let x = pool.element_f64(r.entry, i).unwrap_or(f64::NAN);
+        let x = match &reader {
+            Some(reader) => reader.get(i),
+            None => pool.element_f64(r.entry, i),
+        }
+        .unwrap_or(f64::NAN);
         magnitude.set(magnitude.get() + x.abs());
         reads.set(reads.get() + 1);
         Scalar::F(x)
