@@ -32,7 +32,6 @@ pub(crate) struct ExternalRef {
     /// The relative path as the model writes it.
     pub(crate) location: Arc<str>,
     pub(crate) offset: u64,
-    pub(crate) len: u64,
 }
 
 /// The external files of one model.
@@ -121,7 +120,7 @@ impl ExternalFiles {
                 "the data has {len} bytes, dims and element type need {needed}"
             )));
         }
-        Ok(ExternalRef { source, location: location.into(), offset, len })
+        Ok(ExternalRef { source, location: location.into(), offset })
     }
 
     fn open(&self, location: &str) -> Result<Source, String> {
@@ -242,7 +241,7 @@ mod tests {
                 10,
             )
             .unwrap();
-        assert_eq!((a.offset, a.len), (90, 10));
+        assert_eq!(a.offset, 90);
         files.resolve("b", &[("location", "w.bin")], 100).unwrap();
         files
             .resolve("c", &[("location", "sub/w.bin"), ("length", "0"), ("offset", "100")], 0)

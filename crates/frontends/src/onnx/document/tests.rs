@@ -187,6 +187,73 @@ fn a_fold_touches_what_it_must() {
 }
 
 #[test]
+fn what_speaks_of_removed_values_goes() {
+    let device = |names: &[&str]| {
+        let spec = |n: &&str| Msg::new().str(1, n).int(2, 0);
+        Msg::new().str(1, "cfg").all(2, names.iter().map(spec)).int(3, 1)
+    };
+    let annotation =
+        |n: &str| Msg::new().str(1, n).msg(2, Msg::new().str(1, "SCALE_TENSOR").str(2, "s"));
+    let m = model(
+        11,
+        17,
+        graph(
+            vec![
+                node("Relu", &["x"], &["a"]).msg(10, device(&["x", "a"])),
+                node("Identity", &["a"], &["b"]),
+                node("Neg", &["b"], &["y"]).msg(10, device(&["b", "y"])),
+            ],
+            vec![tensor_f32("s", &[1], &[1.0]), tensor_f32("u", &[1], &[1.0])],
+            vec![value("x", &[2])],
+            vec![value("y", &[2])],
+        )
+        .msg(14, annotation("a"))
+        .msg(13, value("stale", &[2]))
+        .msg(14, annotation("b"))
+        .msg(13, value("b", &[2])),
+    );
+    let (doc, mut module) = open(&m);
+    let (_, g) = main_graph(&mut module);
+    let (a, b) = (value_of(g, "a"), value_of(g, "b"));
+    g.replace_all_uses(b, a);
+    for name in ["b", "s", "u"] {
+        let op = op_of(g, name);
+        g.erase(op);
+    }
+    let w = Written::new(saved(&doc, &module));
+    assert_eq!(w.nodes(0), ["Relu(x)->a", "Neg(a)->y"]);
+    assert_eq!(w.model().main().node(0).unwrap().sharded.as_slice(), ["x", "a"]);
+    assert_eq!(w.model().main().node(1).unwrap().sharded.as_slice(), ["y"]);
+    // `s` is the scale of an annotation that stays, `u` is nobody's.
+    assert_eq!(w.initializers(0), ["s"]);
+    assert_eq!(w.value_infos(), ["stale"]);
+    assert_eq!(w.table.graphs[0].annotations.len(), 1);
+}
+
+#[test]
+fn an_argument_that_became_a_constant_leaves_the_interface() {
+    let of = |inputs: Vec<Msg>| {
+        model(
+            8,
+            17,
+            graph(
+                vec![node("Add", &["x", "w"], &["y"])],
+                vec![tensor_f32("w", &[2], &[1.0, 2.0])],
+                inputs,
+                vec![value("y", &[2])],
+            ),
+        )
+    };
+    let (doc, mut module) = open(&of(vec![value("w", &[2]), value("x", &[2])]));
+    let (_, g) = main_graph(&mut module);
+    let op = op_of(g, "w");
+    let OpKind::Constant(c) = g.kind(op).clone() else { panic!() };
+    assert_eq!(c.binding, normfold_ir::Binding::Overridable);
+    g.set_kind(op, Constant::new(c.entry));
+    assert!(saved(&doc, &module) == of(vec![value("x", &[2])]).0);
+}
+
+#[test]
 fn before_ir_version_4_initializers_are_inputs() {
     let (doc, mut module) = open(&conv_bn(3, 9));
     fold(&mut module);
@@ -544,208 +611,4 @@ fn constants_of_functions_are_nodes() {
     assert_eq!(w.nodes(1), ["Constant()->two", "Relu(a)->r", "Mul(r,two)->a_1", "Neg(a_1)->b"]);
 }
 
-fn external(dir: &Path) -> PathBuf {
-    let data: Vec<u8> = (0..1000).flat_map(|i| (i as f32).to_le_bytes()).collect();
-    fs::write(dir.join("w.bin"), [&data[..], &data[..]].concat()).unwrap();
-    let t = |name: &str, offset: &str| {
-        tensor_external(
-            name,
-            &[1000],
-            &[("location", "w.bin"), ("offset", offset), ("length", "4000")],
-        )
-    };
-    let m = model(
-        8,
-        17,
-        graph(
-            vec![node("Add", &["u", "v"], &["y"])],
-            vec![t("u", "0"), t("v", "4000").str(12, "doc")],
-            vec![],
-            vec![value("y", &[1000])],
-        ),
-    );
-    fs::write(dir.join("m.onnx"), &m.0).unwrap();
-    dir.join("m.onnx")
-}
-
-fn files(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(dir)
-        .unwrap()
-        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
-}
-
-#[test]
-fn rewritten_external_data_goes_to_a_new_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = external(dir.path());
-    let before = fs::read(dir.path().join("w.bin")).unwrap();
-    let (doc, mut module) = OnnxDocument::open(&path, &OpenOptions::default()).unwrap();
-    let id = module.main().unwrap();
-    double(&mut module, id, "v");
-    let mut names = Vec::new();
-    for threads in [1, 2] {
-        let report = doc
-            .save(&module, &dir.path().join("out.onnx"), SaveOptions::default().threads(threads))
-            .unwrap();
-        let [(data, 4000)] = &report.external[..] else { panic!("{report:?}") };
-        names.push(data.file_name().unwrap().to_str().unwrap().to_owned());
-    }
-    assert_eq!(names[0], names[1]);
-    assert!(
-        names[0].starts_with("out.") && names[0].ends_with(".weights.bin") && names[0].len() == 32
-    );
-    assert_eq!(
-        files(dir.path()),
-        ["m.onnx", "out.onnx", &names[0], "w.bin"]
-            .map(String::from)
-            .into_iter()
-            .collect::<std::collections::BTreeSet<_>>()
-            .into_iter()
-            .collect::<Vec<_>>()
-    );
-    assert!(fs::read(dir.path().join("w.bin")).unwrap() == before);
-    let (_, out) =
-        OnnxDocument::open(&dir.path().join("out.onnx"), &OpenOptions::default()).unwrap();
-    let g = out.graph(out.main().unwrap());
-    for (name, factor) in [("u", 1.0), ("v", 2.0)] {
-        let OpKind::Constant(c) = g.kind(op_of(g, name)) else { panic!() };
-        assert_eq!(out.constants.element_f64(c.entry, 999).unwrap(), 999.0 * factor);
-    }
-    // In memory there is no place for another file.
-    let mut bytes = Vec::new();
-    doc.save_to(&module, &mut bytes, SaveOptions::default()).unwrap();
-    assert!(bytes.len() > 4000);
-}
-
-#[test]
-fn external_data_follows_to_another_directory() {
-    let dir = tempfile::tempdir().unwrap();
-    let other = tempfile::tempdir().unwrap();
-    let (doc, module) = OnnxDocument::open(&external(dir.path()), &OpenOptions::default()).unwrap();
-    let target = other.path().join("out.onnx");
-    for _ in 0..2 {
-        doc.save(&module, &target, SaveOptions::default()).unwrap();
-    }
-    assert_eq!(files(other.path()), ["out.onnx", "w.bin"]);
-    assert!(
-        fs::read(other.path().join("w.bin")).unwrap()
-            == fs::read(dir.path().join("w.bin")).unwrap()
-    );
-    fs::write(other.path().join("w.bin"), b"precious").unwrap();
-    fs::remove_file(&target).unwrap();
-    let e = doc.save(&module, &target, SaveOptions::default()).unwrap_err();
-    assert!(e.to_string().contains("w.bin") && e.to_string().contains("other data"), "{e}");
-    assert_eq!(files(other.path()), ["w.bin"]);
-}
-
-#[test]
-fn what_passes_the_limit_of_protobuf_moves_out() {
-    let dir = tempfile::tempdir().unwrap();
-    let big: Vec<f32> = (0..5000).map(|i| i as f32).collect();
-    let m = model(
-        8,
-        17,
-        graph(
-            vec![node("Add", &["u", "v"], &["s"]), node("Add", &["s", "small"], &["y"])],
-            vec![
-                tensor_f32("u", &[5000], &big),
-                tensor_float_data("v", &[5000], &big),
-                tensor_f32("small", &[1], &[1.0]),
-            ],
-            vec![],
-            vec![value("y", &[5000])],
-        ),
-    );
-    let (doc, mut module) = open(&m);
-    let id = module.main().unwrap();
-    set_values(&mut module, id, "small", &[2.0]);
-    let target = dir.path().join("out.onnx");
-    let report = doc.save_within(&module, &target, SaveOptions::default(), 30_000).unwrap();
-    assert!(report.bytes < 1000 && report.external[0].1 == 20_480 + 20_000, "{report:?}");
-    let (_, out) = OnnxDocument::open(&target, &OpenOptions::default()).unwrap();
-    let g = out.graph(out.main().unwrap());
-    for name in ["u", "v"] {
-        let OpKind::Constant(c) = g.kind(op_of(g, name)) else { panic!() };
-        assert_eq!(out.constants.element_f64(c.entry, 4321).unwrap(), 4321.0);
-    }
-    let e = doc.save_within(&module, &target, SaveOptions::default(), 100).unwrap_err();
-    assert!(e.to_string().contains("2 GiB"), "{e}");
-}
-
-#[test]
-fn a_weight_that_overflows_stops_the_writing() {
-    let dir = tempfile::tempdir().unwrap();
-    let (doc, mut module) = open(&conv_bn(8, 17));
-    let id = module.main().unwrap();
-    for _ in 0..3 {
-        let op = op_of(module.graph(id), "w");
-        let OpKind::Constant(c) = module.graph(id).kind(op).clone() else { panic!() };
-        let factors = module.constants.add_f64(DType::F64, &[], &[1e20]);
-        let map = normfold_ir::ElementMap::single();
-        let entry = module.constants.derive(c.entry, Step::Scale { map, factors });
-        module.graph_mut(id).set_kind(op, Constant { entry, ..c });
-    }
-    let e = doc.save(&module, &dir.path().join("out.onnx"), SaveOptions::default()).unwrap_err();
-    assert!(matches!(&e, FrontendError::NonFinite { constant, .. } if constant == "w"), "{e}");
-    assert!(files(dir.path()).is_empty());
-}
-
-#[test]
-fn the_input_can_be_the_output() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("m.onnx");
-    fs::write(&path, conv_bn(8, 17).0).unwrap();
-    let (doc, mut module) = OnnxDocument::open(&path, &OpenOptions::default()).unwrap();
-    fold(&mut module);
-    doc.save(&module, &path, SaveOptions::default()).unwrap();
-    assert_eq!(Written::new(fs::read(&path).unwrap()).initializers(0), ["w", "w.bias"]);
-    // The document still reads what it opened.
-    assert!(saved(&doc, &module) == fs::read(&path).unwrap());
-}
-
-#[test]
-fn models_of_the_repository_are_written_as_they_are() {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models");
-    let mut seen = 0;
-    for entry in fs::read_dir(models).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|e| e != "onnx") {
-            continue;
-        }
-        let bytes = fs::read(&path).unwrap();
-        let (doc, module) = OnnxDocument::open(&path, &OpenOptions::default()).unwrap();
-        assert!(saved(&doc, &module) == bytes, "{}", path.display());
-        seen += 1;
-    }
-    assert!(seen > 20);
-}
-
-#[test]
-fn files_that_are_no_models_are_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let e =
-        OnnxDocument::open(&dir.path().join("absent.onnx"), &OpenOptions::default()).unwrap_err();
-    assert!(e.to_string().contains("cannot open") && e.to_string().contains("absent.onnx"), "{e}");
-    let e = OnnxDocument::open(dir.path(), &OpenOptions::default()).unwrap_err();
-    assert!(matches!(e, FrontendError::Io { .. }), "{e}");
-    fs::write(dir.path().join("empty.onnx"), b"").unwrap();
-    let e =
-        OnnxDocument::open(&dir.path().join("empty.onnx"), &OpenOptions::default()).unwrap_err();
-    assert!(e.to_string().contains("empty"), "{e}");
-    let whole = conv_bn(8, 17).0;
-    for cut in (1..whole.len()).step_by(7) {
-        let _ = OnnxDocument::from_bytes(&whole[..cut], &OpenOptions::default())
-            .map_err(|e| e.to_string());
-    }
-    // Every single-byte corruption is an error or a model, never a panic.
-    for i in 0..whole.len() {
-        let mut bad = whole.clone();
-        bad[i] ^= 0x55;
-        if let Ok((doc, module)) = OnnxDocument::from_bytes(bad.clone(), &OpenOptions::default()) {
-            assert!(saved(&doc, &module) == bad);
-        }
-    }
-}
+mod files;

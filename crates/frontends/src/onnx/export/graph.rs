@@ -41,8 +41,30 @@ const GRAPH: Numbers =
 const FUNCTION: Numbers =
     Numbers { node: 7, initializer: 0, sparse: 0, input: 0, value_info: 12, annotation: 0 };
 
-/// What becomes of a record: its new content, or `None` when it goes.
-type Edits<'c> = HashMap<u32, Option<Content<'c>>>;
+/// What becomes of records, in their order: a new content, or `None` when the record goes.
+#[derive(Default)]
+struct Edits<'c> {
+    list: Vec<(u32, Option<Content<'c>>)>,
+    /// Those before are written.
+    at: usize,
+}
+
+impl<'c> Edits<'c> {
+    /// Notes the edit of a record beyond all noted ones.
+    fn push(&mut self, record: u32, content: Option<Content<'c>>) {
+        self.list.push((record, content));
+    }
+
+    /// The edit of a record, which is written now; usually the next one.
+    fn take(&mut self, record: u32) -> Option<Option<Content<'c>>> {
+        if self.list.get(self.at).is_none_or(|(r, _)| *r != record) {
+            self.at = self.list.binary_search_by_key(&record, |(r, _)| *r).ok()?;
+        }
+        let edit = self.list.get_mut(self.at)?;
+        self.at += 1;
+        Some(edit.1.take())
+    }
+}
 
 pub(super) struct Writer<'e, 'a> {
     export: &'e Export<'a>,
@@ -76,8 +98,8 @@ impl<'e, 'a> Writer<'e, 'a> {
             export,
             plan,
             outside,
-            nodes: HashMap::new(),
-            initializers: HashMap::new(),
+            nodes: Edits::default(),
+            initializers: Edits::default(),
             sparse: HashSet::new(),
             new: HashMap::new(),
             added: Vec::new(),
@@ -110,8 +132,8 @@ impl<'e, 'a> Writer<'e, 'a> {
         self.new_nodes()?;
         self.count(counts);
         let resorted = matches!(self.plan.order, Order::Resorted(_));
-        let untouched = self.nodes.is_empty()
-            && self.initializers.is_empty()
+        let untouched = self.nodes.list.is_empty()
+            && self.initializers.list.is_empty()
             && self.sparse.is_empty()
             && self.new.is_empty()
             && self.added.is_empty()
@@ -126,7 +148,7 @@ impl<'e, 'a> Writer<'e, 'a> {
     }
 
     fn count(&self, counts: &mut Counts) {
-        for edit in self.nodes.values().chain(self.initializers.values()) {
+        for (_, edit) in self.nodes.list.iter().chain(&self.initializers.list) {
             match edit {
                 Some(_) => counts.edited += 1,
                 None => counts.removed += 1,
@@ -157,7 +179,7 @@ impl<'e, 'a> Writer<'e, 'a> {
         let view = self.plan.view;
         let node = view.node(i as usize)?;
         let Some(op) = self.plan.op(Origin::Node(i)) else {
-            self.nodes.insert(i, None);
+            self.nodes.push(i, None);
             self.gone.extend(node.outputs.iter().map(|&o| o.to_owned()));
             return Ok(());
         };
@@ -196,7 +218,7 @@ impl<'e, 'a> Writer<'e, 'a> {
         );
         self.present.extend(edit.outputs.iter().map(|&o| o.to_owned()));
         let content = edit.splice(record_content(self, i)?, &node)?;
-        self.nodes.insert(i, Some(content));
+        self.nodes.push(i, Some(content));
         Ok(())
     }
 
@@ -222,7 +244,7 @@ impl<'e, 'a> Writer<'e, 'a> {
         let tensor = self.plan.view.initializer(i as usize)?;
         let Some(op) = self.plan.op(Origin::Initializer(i)) else {
             if !self.plan.kept.contains(&i) {
-                self.initializers.insert(i, None);
+                self.initializers.push(i, None);
                 self.gone.insert(tensor.name.to_owned());
                 self.unlisted.insert(tensor.name.to_owned());
             }
@@ -250,7 +272,7 @@ impl<'e, 'a> Writer<'e, 'a> {
             None if renamed => rename(&tensor, &name)?,
             None => return Ok(()),
         };
-        self.initializers.insert(i, Some(content));
+        self.initializers.push(i, Some(content));
         Ok(())
     }
 
@@ -360,7 +382,7 @@ impl<'e, 'a> Writer<'e, 'a> {
                     nodes.finish(out, &mut self, numbers);
                 }
             } else if f.number == numbers.initializer {
-                edited(out, f, self.initializers.remove(&initializer))?;
+                edited(out, f, self.initializers.take(initializer))?;
                 initializer += 1;
                 if initializer == table.initializers.len() as u32 {
                     self.added.drain(..).for_each(|t| message(out, numbers.initializer, t));
@@ -426,7 +448,7 @@ impl<'o> Nodes<'o> {
             Order::Document(items) => {
                 self.new_until(out, writer, numbers, items, (i, 1));
                 if let Some(f) = field {
-                    edited(out, f, writer.nodes.remove(&i))?;
+                    edited(out, f, writer.nodes.take(i))?;
                 }
                 self.new_until(out, writer, numbers, items, (i + 1, 0));
             }
@@ -439,7 +461,7 @@ impl<'o> Nodes<'o> {
                             };
                             let record = writer.export.model.slice(rec.range());
                             if let Some(f) = record.fields().next()? {
-                                edited(out, &f, writer.nodes.remove(&r))?;
+                                edited(out, &f, writer.nodes.take(r))?;
                             }
                         }
                         new => {

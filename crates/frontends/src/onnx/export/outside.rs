@@ -78,7 +78,8 @@ impl NewFile {
             },
             Origin::SparseInitializer(_) | Origin::Input(_) => return Ok(()),
         };
-        if changed && external || everything && (changed || !external) {
+        let moves = if everything { changed || !external } else { external };
+        if moves {
             self.push(export, plan, op, c.entry);
         }
         Ok(())

@@ -140,12 +140,6 @@ impl<'a> AttributeView<'a> {
         Ok(())
     }
 
-    /// The text of a string attribute.
-    pub(crate) fn text(&self) -> Result<&'a str, WireError> {
-        let offset = self.content.offset;
-        Bytes::new(self.s, offset).text().inside(format_args!("attribute `{}`", self.name))
-    }
-
     /// `floats`.
     pub(crate) fn floats(&self) -> Result<Vec<f32>, WireError> {
         let mut out = Vec::new();

@@ -245,7 +245,6 @@ fn graph_table(
 fn empty_table(pending: &Pending<'_>) -> GraphTable {
     GraphTable {
         owner: pending.owner,
-        depth: pending.depth,
         content: pending.content.range(),
         nodes: Vec::new(),
         initializers: Vec::new(),

@@ -1,9 +1,9 @@
 //! Nodes: spliced and new.
 
 use super::{
-    DOCUMENT, bytes, copy,
+    bytes, copy,
     encode::{Encoded, Value},
-    header, int, message, rebuild, replace, replace_text,
+    int, message, rebuild, replace, replace_text,
     tensor::{Outside, Weights},
     text,
 };
@@ -343,15 +343,4 @@ pub(crate) fn new_constant<'c>(output: &str, tensor: Content<'c>) -> Content<'c>
     text(&mut out, 4, "Constant");
     message(&mut out, 5, tensor_attribute(tensor));
     out
-}
-
-/// Appends a node record: field `number` of its graph or function.
-pub(crate) fn push<'c>(out: &mut Content<'c>, number: u32, node: Content<'c>) {
-    header(out, number, node.len());
-    out.append(node);
-}
-
-/// Copies a record.
-pub(crate) fn keep(out: &mut Content<'_>, rec: crate::onnx::model::Rec) {
-    out.source(DOCUMENT, rec.range());
 }

@@ -24,6 +24,9 @@ use std::{
 /// Up to so many bytes, varint fields of a rewritten tensor are encoded in memory.
 pub(crate) const TYPED_LIMIT: u64 = 8 << 20;
 
+/// Up to so many bytes, the data of a rewritten tensor is computed at once: it is less than what a promise of it takes.
+const SMALL: u64 = 256;
+
 /// What was measured while constants streamed.
 #[derive(Debug, Default)]
 pub(crate) struct Measured(Mutex<BTreeMap<ConstId, RoundingStats>>);
@@ -262,20 +265,30 @@ impl<'a> Weights<'a> {
             }
         };
         header(out, field, len);
-        out.produced(self.chunks(id, name));
+        if len > SMALL {
+            out.produced(self.chunks(id, name));
+        } else {
+            out.bytes(&self.bytes(id, name)?);
+        }
         Ok(())
     }
 
-    /// Elements as varints: integers by value (negative ones sign-extended), other types by bit pattern, sub-byte ones a
-    /// packed byte each.
-    fn varints(self, id: ConstId, name: &str) -> Result<Vec<u8>, FrontendError> {
-        let dtype = self.pool.dtype(id);
+    /// The bytes of an entry, computed now.
+    fn bytes(self, id: ConstId, name: &str) -> Result<Vec<u8>, FrontendError> {
         let mut raw = vec![0; self.pool.byte_len(id) as usize];
         let chunks = Chunks { weights: self, id, name: name.to_owned() };
         chunks.produce(0, &mut raw).map_err(|e| match e.downcast::<FrontendError>() {
             Ok(e) => e,
             Err(e) => FrontendError::invalid("module", name, e.to_string()),
         })?;
+        Ok(raw)
+    }
+
+    /// Elements as varints: integers by value (negative ones sign-extended), other types by bit pattern, sub-byte ones a
+    /// packed byte each.
+    fn varints(self, id: ConstId, name: &str) -> Result<Vec<u8>, FrontendError> {
+        let dtype = self.pool.dtype(id);
+        let raw = self.bytes(id, name)?;
         let mut out = Vec::with_capacity(raw.len());
         for word in raw.chunks(((dtype.bits() / 8) as usize).max(1)) {
             let mut wide = [0; 8];
