@@ -1,0 +1,146 @@
+//! The program: arguments, the terminal, exit codes.
+
+mod args;
+mod explain;
+mod logging;
+mod opt;
+mod output;
+mod progress;
+mod reference;
+mod render;
+mod summary;
+mod trace;
+
+use args::{Cli, Command, Global};
+use clap::{CommandFactory, FromArgMatches};
+use normfold_driver::DriverError;
+use output::Output;
+use std::{io, panic, process::ExitCode};
+
+/// The exit code of whatever is normfold's own fault.
+const BUG: u8 = 1;
+/// The exit code of a wrong command line.
+const USAGE: u8 = 2;
+/// The exit code of an output that cannot be written.
+const OUTPUT: u8 = 5;
+
+/// Why the program stops.
+pub(crate) enum Failure {
+    /// The library says why.
+    Driver(Box<DriverError>),
+    /// The command line asks for something that is not there.
+    Usage(String),
+    /// A file other than the model cannot be written.
+    Write(String, io::Error),
+    /// Standard output is gone or full.
+    Stdout(io::Error),
+}
+
+impl From<DriverError> for Failure {
+    fn from(e: DriverError) -> Self {
+        Failure::Driver(Box::new(e))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        Failure::Stdout(e)
+    }
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    install_panic_hook();
+    match panic::catch_unwind(run) {
+        Ok(code) => ExitCode::from(code),
+        Err(_) => ExitCode::from(BUG),
+    }
+}
+
+fn run() -> u8 {
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version go to standard output and are no error; a closed pipe is the reader's affair.
+            let _ = e.print();
+            return if e.use_stderr() { USAGE } else { 0 };
+        }
+    };
+    let mut out = Output::new(cli.global.color, cli.global.quiet);
+    match dispatch(cli.command, &cli.global, &mut out).and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => 0,
+        Err(failure) => {
+            let code = exit_code(&failure);
+            if code != 0 {
+                render::failure(&mut out, &failure);
+            }
+            code
+        }
+    }
+}
+
+/// Parses the arguments, coloured as they ask for.
+fn parse() -> Result<Cli, clap::Error> {
+    let wanted = std::env::args().skip(1).collect::<Vec<_>>();
+    let color = if wanted.iter().any(|a| a == "--color=always") {
+        clap::ColorChoice::Always
+    } else if wanted.iter().any(|a| a == "--color=never") {
+        clap::ColorChoice::Never
+    } else {
+        clap::ColorChoice::Auto
+    };
+    let matches = Cli::command().color(color).try_get_matches()?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn dispatch(command: Command, global: &Global, out: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Opt(args) => {
+            let session = logging::start(global, args.source.trace.as_deref())?;
+            let result = opt::run(&args, out);
+            session.finish().and(result)
+        }
+        Command::Explain(args) => {
+            let session = logging::start(global, args.source.trace.as_deref())?;
+            let result = explain::run(&args, out);
+            session.finish().and(result)
+        }
+        Command::Passes { name } => reference::passes(name.as_deref(), out),
+        Command::Reason { code } => reference::reason(code.as_deref(), out),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "normfold", &mut script);
+            out.raw(&script)?;
+            Ok(())
+        }
+    }
+}
+
+fn exit_code(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Driver(e) => e.exit_code(),
+        Failure::Usage(_) => USAGE,
+        Failure::Write(..) => OUTPUT,
+        // Whoever read our output has seen enough.
+        Failure::Stdout(e) if e.kind() == io::ErrorKind::BrokenPipe => 0,
+        Failure::Stdout(_) => OUTPUT,
+    }
+}
+
+/// A panic is never the user's fault: says so, and what to send.
+fn install_panic_hook() {
+    panic::set_hook(Box::new(|info| {
+        let place =
+            info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
+        let payload = info.payload();
+        let what = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        anstream::eprintln!(
+            "error: normfold has a bug: {what}{place}\n  \
+             help: please report it with the command line; `--reproducer=FILE` writes what is needed to see it again"
+        );
+    }));
+}

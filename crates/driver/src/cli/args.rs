@@ -1,0 +1,212 @@
+//! The command line: commands, options, and the exit codes they end with.
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Exit codes as `--help` prints them; docs/cli.md says the same.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  a pass failed, or normfold is at fault
+  2  the command line or the pipeline is wrong
+  3  the input cannot be read
+  4  the input is invalid or not supported
+  5  the output cannot be written";
+
+/// Folds batch norms into the weights of their neighbours, exactly, and says why where it cannot.
+#[derive(Debug, Parser)]
+#[command(name = "normfold", version, after_help = EXIT_CODES, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// When to colour
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = "Global")]
+    pub(crate) color: Color,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global")]
+    pub(crate) quiet: bool,
+    /// Log what happens to stderr; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global")]
+    pub(crate) verbose: u8,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run passes on a model and write the result
+    #[command(after_help = OPT_EXAMPLES)]
+    Opt(OptArgs),
+    /// Say of every batch norm whether it folds, and if not, why; writes nothing
+    Explain(ExplainArgs),
+    /// List the passes, or document one
+    Passes {
+        /// The pass
+        name: Option<String>,
+    },
+    /// List the reasons why a batch norm is kept, or explain one
+    Reason {
+        /// The reason, e.g. padded-shift
+        code: Option<String>,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+const OPT_EXAMPLES: &str = "\
+Examples:
+  normfold opt model.onnx -o folded.onnx
+  normfold opt model.onnx --passes='fold-bn{direction=backward},dce' -o folded.onnx
+  normfold opt model.onnx --emit=ir --print-ir-after=changed";
+
+/// Where a model comes from, and how it is processed.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// An ONNX model, a Keras architecture (JSON), or IR text; `-` for standard input
+    #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+    /// The pipeline; empty for none. `normfold passes` lists what there is
+    #[arg(long, value_name = "PIPELINE")]
+    pub(crate) passes: Option<String>,
+    /// Write times of passes and steps, loadable in Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Debugging")]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+/// Options of `opt`.
+#[derive(Debug, Args)]
+pub(crate) struct OptArgs {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Where to write; may be the input
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+    /// Print the module to standard output instead of a summary
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) emit: Option<Emit>,
+    /// How IR text shows large constants
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Weights::Hash)]
+    pub(crate) weights: Weights,
+    /// Which remarks to print; none by default, all with --format=json
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub(crate) remarks: Option<RemarkFilter>,
+    /// How to report
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    /// Threads that write the output; 0 for one per processor
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Take the pipeline from the input's first line, `// RUN: --passes=…`, as reproducers have it
+    #[arg(long, conflicts_with = "passes", help_heading = "Debugging")]
+    pub(crate) run_reproducer: bool,
+    /// Print the IR before passes: of a pass, all, or what the next pass will change
+    #[arg(
+        long, value_name = "PASS|all|changed", num_args = 0..=1, require_equals = true,
+        default_missing_value = "all", help_heading = "Debugging"
+    )]
+    pub(crate) print_ir_before: Option<String>,
+    /// Print the IR after passes: of a pass, all, or those that changed something
+    #[arg(
+        long, value_name = "PASS|all|changed", num_args = 0..=1, require_equals = true,
+        default_missing_value = "all", help_heading = "Debugging"
+    )]
+    pub(crate) print_ir_after: Option<String>,
+    /// Check every invariant of the IR after each pass
+    #[arg(long, help_heading = "Debugging")]
+    pub(crate) verify_each: bool,
+    /// Print the time of each pass
+    #[arg(long, help_heading = "Debugging")]
+    pub(crate) timing: bool,
+    /// Print what each pass counted
+    #[arg(long, help_heading = "Debugging")]
+    pub(crate) statistics: bool,
+    /// Stop rewriting after N rewrites, to find the one that goes wrong
+    #[arg(long, value_name = "N", help_heading = "Debugging")]
+    pub(crate) stop_after_rewrites: Option<u64>,
+    /// Write the pipeline and the IR before it to FILE, complete with weights
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Debugging")]
+    pub(crate) reproducer: Option<PathBuf>,
+}
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// How to report
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+/// What `--emit` prints.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Emit {
+    /// Textual IR.
+    Ir,
+}
+
+/// How IR text shows large constants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Weights {
+    /// Shape and content hash.
+    Hash,
+    /// Shape, range and mean.
+    Stats,
+    /// Every element.
+    Full,
+    /// Shape alone.
+    None,
+}
+
+/// Which remarks to print.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum RemarkFilter {
+    /// No remark.
+    None,
+    /// Of what was not done.
+    Kept,
+    /// Every remark.
+    All,
+}
+
+/// How to report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Human,
+    /// One JSON object on standard output; docs/cli.md has its schema.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

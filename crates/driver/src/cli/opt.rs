@@ -1,0 +1,203 @@
+//! `opt`: runs a pipeline and writes the result.
+
+use super::{
+    Failure,
+    args::{Emit, Format, OptArgs, RemarkFilter, Weights},
+    output::Output,
+    progress::Progress,
+    summary::{self, Frame},
+};
+use normfold_driver::{
+    Around, Driver, DriverError, Input, IrDumps, Opened, Report, RunOptions, SaveOptions,
+    ir::text::{self, PrintOptions},
+    passes::{Instrumentation, ManagerOptions},
+};
+use std::{
+    cell::RefCell,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// What `opt` runs unless told otherwise: the registry's pipeline of that name.
+const DEFAULT: &str = "default";
+
+/// Whether the input is standard input.
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// The input that an argument names.
+pub(super) fn read(path: &Path) -> Result<Input, Failure> {
+    if !is_stdin(path) {
+        return Ok(Input::Path(path.to_path_buf()));
+    }
+    let name = "standard input".to_owned();
+    let mut bytes = Vec::new();
+    match io::stdin().lock().read_to_end(&mut bytes) {
+        Ok(_) => Ok(Input::Bytes { name, bytes }),
+        Err(source) => Err(DriverError::Read { name, source }.into()),
+    }
+}
+
+/// Runs `opt`.
+pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
+    let start = Instant::now();
+    let driver = Driver::new();
+    check_dump_names(&driver, args)?;
+    // A wrong pipeline is told before a long read.
+    let given = driver.parse_pipeline(args.source.passes.as_deref().unwrap_or(DEFAULT))?;
+    let mut opened = driver.open(read(&args.source.input)?)?;
+    let pipeline = match args.run_reproducer {
+        true => driver.parse_pipeline(opened.reproducer_pipeline()?)?,
+        false => given,
+    };
+    let mut options = RunOptions::default();
+    options.manager = ManagerOptions::default().stop_after_rewrites(args.stop_after_rewrites);
+    if args.verify_each {
+        options.manager = options.manager.verify_each(true);
+    }
+    options.reproducer = args.reproducer.clone();
+    options.reproducer_on_failure = args.output.as_deref().map(reproducer_beside);
+
+    let shown = RefCell::new(&mut *out);
+    let mut dumps = IrDumps::new(
+        args.print_ir_before.as_deref().map(Around::parse).unwrap_or_default(),
+        args.print_ir_after.as_deref().map(Around::parse).unwrap_or_default(),
+        print_options(args.weights),
+        |text| shown.borrow_mut().say(format_args!("{text}")),
+    );
+    let mut watchers: [&mut dyn Instrumentation; 1] = [&mut dumps];
+
+    if args.emit == Some(Emit::Ir) {
+        let report = driver.run(&mut opened, &pipeline, &options, &mut watchers)?;
+        drop(dumps);
+        return emit(args, &opened, &report, start, out);
+    }
+    let report = match &args.output {
+        None => driver.run(&mut opened, &pipeline, &options, &mut watchers)?,
+        Some(path) => {
+            let progress = Progress::new(shown.borrow().is_watched());
+            let tell = |done, total| progress.set(done, total);
+            let save = SaveOptions { threads: threads(args.threads), progress: Some(&tell) };
+            let result =
+                driver.run_and_save(&mut opened, &pipeline, path, &options, &save, &mut watchers);
+            progress.finish();
+            result?
+        }
+    };
+    drop(dumps);
+    let written = args.output.as_ref().map(|p| p.display().to_string());
+    tell(args, &report, written.as_deref(), start, out)?;
+    Ok(())
+}
+
+/// Prints the module where `-o` says, or on standard output.
+fn emit(
+    args: &OptArgs,
+    opened: &Opened,
+    report: &Report,
+    start: Instant,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let options = print_options(args.weights);
+    if let Some(path) = &args.output {
+        opened.write_text(path, &options)?;
+        return Ok(tell(args, report, Some(&path.display().to_string()), start, out)?);
+    }
+    let text = opened.to_text(&options)?;
+    out.raw(text.as_bytes())?;
+    // The module has standard output for itself; what was asked for beside it goes to standard error.
+    let mut about = Vec::new();
+    summary::details(
+        &mut about,
+        report,
+        args.remarks.unwrap_or(RemarkFilter::None),
+        args.statistics,
+    )?;
+    if args.timing {
+        let frame = frame(args, None, start);
+        summary::timing(&mut about, report, &frame)?;
+    }
+    out.say(format_args!("{}", String::from_utf8_lossy(&about)));
+    Ok(())
+}
+
+fn frame<'a>(args: &'a OptArgs, output: Option<&'a str>, start: Instant) -> Frame<'a> {
+    let input = if is_stdin(&args.source.input) {
+        "standard input".into()
+    } else {
+        args.source.input.display().to_string()
+    };
+    Frame { input, output, time: start.elapsed() }
+}
+
+/// Reports on standard output.
+fn tell(
+    args: &OptArgs,
+    report: &Report,
+    output: Option<&str>,
+    start: Instant,
+    out: &mut Output,
+) -> io::Result<()> {
+    let frame = frame(args, output, start);
+    if args.format == Format::Json {
+        let filter = args.remarks.unwrap_or(RemarkFilter::All);
+        return out
+            .print(format_args!("{:#}\n", summary::json(report, &frame, filter, args.timing)));
+    }
+    let mut text = Vec::new();
+    summary::details(
+        &mut text,
+        report,
+        args.remarks.unwrap_or(RemarkFilter::None),
+        args.statistics,
+    )?;
+    if args.timing {
+        summary::timing(&mut text, report, &frame)?;
+    }
+    if !out.is_quiet() {
+        summary::human(&mut text, report, &frame)?;
+    }
+    out.raw(&text)
+}
+
+/// Refuses dumps around passes that there are not: they would silently show nothing.
+fn check_dump_names(driver: &Driver, args: &OptArgs) -> Result<(), Failure> {
+    for (option, value) in [("before", &args.print_ir_before), ("after", &args.print_ir_after)] {
+        if let Some(Around::Pass(name)) = value.as_deref().map(Around::parse)
+            && driver.registry().pass(&name).is_none()
+        {
+            let known: Vec<&str> = driver.registry().passes().map(|e| e.info.name).collect();
+            return Err(Failure::Usage(format!(
+                "--print-ir-{option}: there is no pass `{name}`; valid: all, changed, {}",
+                known.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn print_options(weights: Weights) -> PrintOptions {
+    let weights = match weights {
+        Weights::Hash => text::Weights::Hash,
+        Weights::Stats => text::Weights::Stats,
+        Weights::Full => text::Weights::Full,
+        Weights::None => text::Weights::None,
+    };
+    PrintOptions::with_weights(weights)
+}
+
+fn threads(wanted: usize) -> usize {
+    match wanted {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    }
+}
+
+/// `folded.onnx` → `folded.onnx.reproducer.nf`.
+fn reproducer_beside(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_os_string();
+    name.push(".reproducer.nf");
+    output.with_file_name(name)
+}

@@ -1,0 +1,385 @@
+//! An input and the module it became. What it is, its content decides.
+
+use crate::{DriverError, SaveOptions, reproducer};
+use normfold_frontends::{
+    FrontendError,
+    keras::{self, KerasDocument},
+    onnx::{self, OnnxDocument, OpenOptions},
+    save::{Content, WriteOptions, write_file},
+};
+use normfold_ir::{
+    Module,
+    text::{self, PrintError, PrintOptions, Weights},
+};
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Where a model comes from.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// A file.
+    Path(PathBuf),
+    /// The bytes of a file. External data cannot be found from there.
+    Bytes {
+        /// What messages call it.
+        name: String,
+        /// All of it.
+        bytes: Vec<u8>,
+    },
+    /// IR text.
+    Text {
+        /// What messages call it.
+        name: String,
+        /// All of it.
+        text: String,
+    },
+    /// A module that somebody built.
+    Module(Box<Module>),
+}
+
+impl From<&Path> for Input {
+    fn from(path: &Path) -> Self {
+        Input::Path(path.to_path_buf())
+    }
+}
+
+impl From<Module> for Input {
+    fn from(module: Module) -> Self {
+        Input::Module(Box::new(module))
+    }
+}
+
+/// What a module came from.
+#[derive(Debug)]
+enum Origin {
+    Text(Arc<str>),
+    /// With the bytes, where they did not come from a file.
+    Onnx(Box<OnnxDocument>, OnnxSource),
+    Keras(Box<KerasDocument>),
+    Memory,
+}
+
+#[derive(Clone, Debug)]
+enum OnnxSource {
+    File(PathBuf),
+    Bytes(Arc<[u8]>),
+}
+
+impl OnnxSource {
+    fn open(&self) -> Result<(OnnxDocument, Module), FrontendError> {
+        let options = OpenOptions::default();
+        match self {
+            OnnxSource::File(path) => OnnxDocument::open(path, &options),
+            OnnxSource::Bytes(bytes) => OnnxDocument::from_bytes(bytes.clone(), &options),
+        }
+    }
+}
+
+/// What was written.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Saved {
+    /// Bytes of the document itself, external data left out.
+    pub bytes: u64,
+    /// Every file, the document first.
+    pub files: Vec<PathBuf>,
+    /// The largest rounding of a computed weight, relative to the largest of its channel; `None` when none was computed.
+    pub rounding: Option<f64>,
+}
+
+/// An input and the module it became.
+#[derive(Debug)]
+pub struct Opened {
+    name: String,
+    module: Module,
+    origin: Origin,
+}
+
+impl Opened {
+    /// What messages call the input.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The module.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// The module, to change.
+    pub fn module_mut(&mut self) -> &mut Module {
+        &mut self.module
+    }
+
+    /// The module for itself. What it came from is dropped, so it cannot be written back.
+    pub fn into_module(self) -> Module {
+        self.module
+    }
+
+    /// The module as IR text.
+    ///
+    /// # Errors
+    /// Weights that are to be shown cannot be read.
+    pub fn to_text(&self, options: &PrintOptions) -> Result<String, DriverError> {
+        text::print(&self.module, options).map_err(|e| self.unreadable(e))
+    }
+
+    /// Writes the module as IR text to a file, which appears complete or not at all.
+    ///
+    /// # Errors
+    /// Weights that are to be shown cannot be read, or the file cannot be written.
+    pub fn write_text(&self, path: &Path, options: &PrintOptions) -> Result<u64, DriverError> {
+        let mut content = Content::new();
+        content.bytes(self.to_text(options)?.as_bytes());
+        write_file(&content, &[], &[], path, WriteOptions::default())
+            .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
+        Ok(content.len())
+    }
+
+    fn unreadable(&self, e: PrintError) -> DriverError {
+        DriverError::Read { name: self.name.clone(), source: io::Error::other(e) }
+    }
+
+    /// The pipeline on the first line of a reproducer.
+    ///
+    /// # Errors
+    /// The input is no reproducer.
+    pub fn reproducer_pipeline(&self) -> Result<&str, DriverError> {
+        match &self.origin {
+            Origin::Text(text) => reproducer::pipeline(text),
+            _ => None,
+        }
+        .ok_or_else(|| DriverError::NoReproducer { name: self.name.clone() })
+    }
+
+    /// Bytes of the document itself, external data left out; `None` for what was built in memory.
+    pub fn size(&self) -> Option<u64> {
+        match &self.origin {
+            Origin::Text(text) => Some(text.len() as u64),
+            Origin::Onnx(document, _) => Some(document.len()),
+            Origin::Keras(document) => Some(document.bytes().len() as u64),
+            Origin::Memory => None,
+        }
+    }
+
+    /// Whether the module as it was can be had again.
+    pub(crate) fn is_reopenable(&self) -> bool {
+        !matches!(self.origin, Origin::Memory)
+    }
+
+    /// The module as it was.
+    pub(crate) fn reopen(&self) -> Result<Module, DriverError> {
+        match &self.origin {
+            Origin::Text(text) => parse(&self.name, text),
+            Origin::Onnx(_, source) => {
+                source.open().map(|(_, module)| module).map_err(|e| refused(&self.name, e))
+            }
+            Origin::Keras(document) => document.module().map_err(|e| refused(&self.name, e)),
+            Origin::Memory => Ok(self.module.clone()),
+        }
+    }
+
+    /// Makes the module what it was. A document that tells changes from what it imported is opened anew with it.
+    pub(crate) fn restore(&mut self) -> Result<(), DriverError> {
+        if let Origin::Onnx(document, source) = &mut self.origin {
+            let (again, module) = source.open().map_err(|e| refused(&self.name, e))?;
+            (**document, self.module) = (again, module);
+            return Ok(());
+        }
+        self.module = self.reopen()?;
+        Ok(())
+    }
+
+    /// Writes the module back in its own format.
+    pub(crate) fn save(
+        &self,
+        path: &Path,
+        options: &SaveOptions<'_>,
+    ) -> Result<Saved, DriverError> {
+        let refused = |why| Err(DriverError::NotWritable { path: path.to_path_buf(), why });
+        match &self.origin {
+            Origin::Onnx(document, _) => {
+                let mut how = onnx::SaveOptions::default().threads(options.threads);
+                if let Some(progress) = options.progress {
+                    how = how.progress(progress);
+                }
+                let written = document
+                    .save(&self.module, path, how)
+                    .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
+                let external = written.external.into_iter().map(|(path, _)| path);
+                let rounding =
+                    written.rounding.iter().map(|(_, r)| r.relative_error).reduce(f64::max);
+                let files = std::iter::once(path.to_path_buf()).chain(external).collect();
+                Ok(Saved { bytes: written.bytes, files, rounding })
+            }
+            Origin::Text(_) => {
+                let bytes = self.write_text(path, &PrintOptions::with_weights(Weights::Full))?;
+                Ok(Saved { bytes, files: vec![path.to_path_buf()], rounding: None })
+            }
+            Origin::Keras(_) => refused(
+                "a Keras architecture has no weights to fold into; --emit=ir prints the module",
+            ),
+            Origin::Memory => {
+                refused("a module built in memory has no document; write its text instead")
+            }
+        }
+    }
+
+    pub(crate) fn open(input: Input) -> Result<Self, DriverError> {
+        match input {
+            Input::Path(path) => Self::open_path(&path),
+            Input::Bytes { name, bytes } => Self::open_bytes(name, bytes),
+            Input::Text { name, text } => Self::open_text(name, text.into()),
+            Input::Module(module) => {
+                let name = module.name().to_string();
+                Ok(Self { name, module: *module, origin: Origin::Memory })
+            }
+        }
+    }
+
+    fn open_path(path: &Path) -> Result<Self, DriverError> {
+        let name = path.display().to_string();
+        let read = |source| DriverError::Read { name: name.clone(), source };
+        let mut file = fs::File::open(path).map_err(read)?;
+        let metadata = file.metadata().map_err(read)?;
+        if metadata.is_dir() {
+            return Err(read(io::ErrorKind::IsADirectory.into()));
+        }
+        if !metadata.is_file() {
+            // A pipe gives its bytes once.
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map_err(read)?;
+            return Self::open_bytes(name, bytes);
+        }
+        let mut head = Vec::new();
+        file.take(HEAD).read_to_end(&mut head).map_err(read)?;
+        match sniff(&head) {
+            Form::Onnx => Self::open_onnx(name, OnnxSource::File(path.to_path_buf())),
+            Form::Json => Self::open_keras(name.clone(), fs::read(path).map_err(read)?),
+            Form::Text => Self::open_utf8(name.clone(), fs::read(path).map_err(read)?),
+            Form::Other(found) => Err(DriverError::UnknownFormat { name, found }),
+        }
+    }
+
+    fn open_bytes(name: String, bytes: Vec<u8>) -> Result<Self, DriverError> {
+        let head = bytes.get(..HEAD as usize).unwrap_or(&bytes);
+        match sniff(head) {
+            Form::Onnx => Self::open_onnx(name, OnnxSource::Bytes(bytes.into())),
+            Form::Json => Self::open_keras(name, bytes),
+            Form::Text => Self::open_utf8(name, bytes),
+            Form::Other(found) => Err(DriverError::UnknownFormat { name, found }),
+        }
+    }
+
+    fn open_utf8(name: String, bytes: Vec<u8>) -> Result<Self, DriverError> {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::open_text(name, text.into()),
+            Err(_) => {
+                Err(DriverError::UnknownFormat { name, found: "IR text at first, but not UTF-8" })
+            }
+        }
+    }
+
+    fn open_onnx(name: String, source: OnnxSource) -> Result<Self, DriverError> {
+        let (document, module) = source.open().map_err(|e| refused(&name, e))?;
+        Ok(Self { name, module, origin: Origin::Onnx(Box::new(document), source) })
+    }
+
+    fn open_keras(name: String, bytes: Vec<u8>) -> Result<Self, DriverError> {
+        if !keras::looks_like(&bytes) {
+            return Err(DriverError::UnknownFormat {
+                name,
+                found: "JSON, but no Keras architecture",
+            });
+        }
+        let document = KerasDocument::open(bytes).map_err(|e| refused(&name, e))?;
+        let module = document.module().map_err(|e| refused(&name, e))?;
+        Ok(Self { name, module, origin: Origin::Keras(Box::new(document)) })
+    }
+
+    fn open_text(name: String, text: Arc<str>) -> Result<Self, DriverError> {
+        let module = parse(&name, &text)?;
+        Ok(Self { name, module, origin: Origin::Text(text) })
+    }
+}
+
+fn refused(name: &str, source: FrontendError) -> DriverError {
+    DriverError::Input { name: name.to_owned(), source }
+}
+
+fn parse(name: &str, text: &Arc<str>) -> Result<Module, DriverError> {
+    let module = text::parse(text).map_err(|error| DriverError::Text {
+        name: name.to_owned(),
+        text: text.clone(),
+        error: Box::new(error),
+    })?;
+    Ok(module)
+}
+
+/// Bytes that are looked at to tell what an input is.
+const HEAD: u64 = 4096;
+
+/// What an input is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Onnx,
+    Json,
+    Text,
+    Other(&'static str),
+}
+
+/// What the first bytes say. A protobuf has no signature: it is what nothing else claims and what could begin a message.
+fn sniff(head: &[u8]) -> Form {
+    match head {
+        [] => return Form::Other("empty"),
+        [b'P', b'K', 3 | 5 | 7, ..] => return Form::Other("a zip archive"),
+        [0x89, b'H', b'D', b'F', ..] => return Form::Other("an HDF5 file"),
+        _ => {}
+    }
+    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    let start = text.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(0);
+    let word = &text[start..];
+    if word.starts_with(b"{") {
+        return Form::Json;
+    }
+    if word.starts_with(b"//") || word.starts_with(b"module") {
+        return Form::Text;
+    }
+    // The tag of a field that ModelProto has, or could have: a number from 1 on and a wire type that is in use.
+    match head[0] {
+        tag if tag >> 3 != 0 && matches!(tag & 7, 0 | 1 | 2 | 5) && !looks_like_text(head) => {
+            Form::Onnx
+        }
+        _ if looks_like_text(head) => Form::Other("text of no known format"),
+        _ => Form::Other("neither a protobuf message nor text"),
+    }
+}
+
+/// Only printable characters and line breaks. A protobuf of more than a few bytes has others.
+fn looks_like_text(head: &[u8]) -> bool {
+    let end = head.len().saturating_sub(if head.len() as u64 == HEAD { 4 } else { 0 });
+    std::str::from_utf8(&head[..end])
+        .is_ok_and(|s| s.chars().all(|c| !c.is_control() || c.is_whitespace()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Form, sniff};
+
+    #[test]
+    fn the_content_decides() {
+        assert_eq!(sniff(b"\x08\x08\x12\x07pytorch"), Form::Onnx);
+        assert_eq!(sniff(b" \n{\"class_name\": \"Functional\"}"), Form::Json);
+        assert_eq!(sniff(b"// RUN: --passes=dce\nmodule @a {}"), Form::Text);
+        assert_eq!(sniff(b"module @a {}"), Form::Text);
+        assert_eq!(sniff(b""), Form::Other("empty"));
+        assert_eq!(sniff(b"PK\x03\x04"), Form::Other("a zip archive"));
+        assert_eq!(sniff(b"hello, world"), Form::Other("text of no known format"));
+        assert_eq!(sniff(b"\x00\x01\x02"), Form::Other("neither a protobuf message nor text"));
+    }
+}

@@ -1,0 +1,112 @@
+//! What a run did, as data: counts, verdicts, remarks, sizes. How it is shown is somebody else's affair.
+
+use indexmap::IndexMap;
+use normfold_ir::{Module, OpKind, Remark, RemarkArg, RemarkKind};
+use normfold_passes::PassReport;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// The pass whose remarks are verdicts about batch norms.
+const FOLD: &str = "fold-bn";
+
+/// What a run did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// The pipeline that ran, in its normal form.
+    pub pipeline: String,
+    /// What became of the batch norms.
+    pub batch_norms: BatchNorms,
+    /// Every remark of every pass, in the order of the passes.
+    pub remarks: Vec<Remark>,
+    /// What each pass did, in pipeline order; a pass inside `fixpoint` once for all its rounds.
+    pub passes: Vec<PassReport>,
+    /// How long each of `passes` took, over all graphs and rounds.
+    pub times: Vec<Duration>,
+    /// Whether the limit of rewrites was reached.
+    pub stopped: bool,
+    /// Ops of all graphs before the first pass and after the last.
+    pub ops: BeforeAfter,
+    /// Bytes of the document itself, external data left out, as it was and as it was written.
+    pub size: Option<BeforeAfter>,
+    /// The largest relative error that any certificate of a fold measured; `None` without a fold.
+    pub largest_error: Option<f64>,
+    /// The largest rounding of a weight that was computed while it was written, relative to the largest weight of its channel;
+    /// `None` when none was.
+    pub largest_rounding: Option<f64>,
+    /// The files written, the model first.
+    pub written: Vec<PathBuf>,
+    /// How often the run was repeated because folded weights turned out not to be finite while they were written.
+    pub repeats: u32,
+}
+
+/// A quantity before and after.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BeforeAfter {
+    /// Before the first pass.
+    pub before: u64,
+    /// After the last.
+    pub after: u64,
+}
+
+/// What became of the batch norms of a module.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct BatchNorms {
+    /// Batch norms before the first pass, in every graph that is reached from the entry or a function.
+    pub total: u64,
+    /// Those that were folded.
+    pub folded: u64,
+    /// Those that are left, by reason; most frequent first, then by name.
+    pub kept: IndexMap<&'static str, u64>,
+}
+
+impl BatchNorms {
+    /// Those that are left for a stated reason.
+    pub fn kept_total(&self) -> u64 {
+        self.kept.values().sum()
+    }
+}
+
+impl Report {
+    /// The verdicts about batch norms among the remarks.
+    pub fn verdicts(&self) -> impl Iterator<Item = &Remark> {
+        self.remarks.iter().filter(|r| is_verdict(r))
+    }
+
+    /// Fills in what follows from the remarks.
+    pub(crate) fn summarise(&mut self) {
+        let mut kept: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let mut folded = 0;
+        for remark in self.verdicts() {
+            match remark.kind {
+                RemarkKind::Passed => folded += 1,
+                _ => *kept.entry(remark.code).or_default() += 1,
+            }
+        }
+        let mut kept: Vec<_> = kept.into_iter().collect();
+        kept.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
+        self.batch_norms.folded = folded;
+        self.batch_norms.kept = kept.into_iter().collect();
+        self.largest_error = self
+            .verdicts()
+            .filter_map(|r| match r.arg("error") {
+                Some(RemarkArg::Float(e)) => Some(*e),
+                _ => None,
+            })
+            .fold(None, |most, e| Some(most.map_or(e, |m: f64| m.max(e))));
+    }
+}
+
+fn is_verdict(remark: &Remark) -> bool {
+    remark.pass == FOLD && matches!(remark.kind, RemarkKind::Passed | RemarkKind::Missed)
+}
+
+/// Batch norms and ops in every graph that passes run on.
+pub(crate) fn census(module: &Module) -> (u64, u64) {
+    let (mut norms, mut ops) = (0, 0);
+    for id in module.innermost_first() {
+        let g = module.graph(id);
+        ops += g.len() as u64;
+        norms += g.ops().filter(|&op| matches!(g.kind(op), OpKind::BatchNorm(_))).count() as u64;
+    }
+    (norms, ops)
+}

@@ -1,0 +1,116 @@
+//! Whether two modules compute the same, by the reference evaluator, on deterministic inputs.
+//!
+//! Every graph is compared for itself: bodies and functions get inputs of their own. Results of ops that the evaluator does
+//! not define (control flow, calls, opaque ops) are given equal values in both modules, and what such ops read is compared
+//! as if it were a result of the graph.
+
+use crate::inputs;
+use normfold_ir::{Evaluator, Graph, GraphId, Module, OpId, OpKind, Tensor, Value, eval::Binding};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What was compared.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Comparison {
+    /// Elements that were compared.
+    pub elements: usize,
+    /// The largest difference, relative to the largest magnitude of its tensor.
+    pub worst: f64,
+}
+
+/// Compares every graph of two modules of which one came from the other by passes.
+///
+/// # Errors
+/// Something cannot be evaluated or is not equal within `tolerance` of the largest element of its tensor: what, and where.
+pub fn modules(before: &Module, after: &Module, tolerance: f64) -> Result<Comparison, String> {
+    let mut out = Comparison::default();
+    for id in before.innermost_first() {
+        let a = observe(before, id)?;
+        let b = observe(after, id)?;
+        for (what, x) in &a {
+            // What an op read that is gone now is nobody's business any more.
+            let Some(y) = b.get(what) else {
+                if what.starts_with("result") {
+                    return Err(format!("{what} is gone"));
+                }
+                continue;
+            };
+            let place = format!("graph {:?}, {what}", before.graph(id).name());
+            equal(&place, x, y, tolerance, &mut out)?;
+        }
+    }
+    Ok(out)
+}
+
+fn equal(place: &str, a: &Tensor, b: &Tensor, tolerance: f64, out: &mut Comparison) -> Result<(), String> {
+    if (a.dtype(), a.dims()) != (b.dtype(), b.dims()) {
+        return Err(format!("{place}: {} {:?} became {} {:?}", a.dtype(), a.dims(), b.dtype(), b.dims()));
+    }
+    let (x, y) = (a.to_f64s(), b.to_f64s());
+    let largest = x.iter().filter(|v| v.is_finite()).fold(0.0_f64, |m, v| m.max(v.abs()));
+    let bound = if a.dtype().is_float() { tolerance * largest + f64::MIN_POSITIVE } else { 0.0 };
+    for (i, (&p, &q)) in x.iter().zip(&y).enumerate() {
+        let same = p == q || p.is_nan() && q.is_nan() || (p - q).abs() <= bound;
+        if !same {
+            return Err(format!("{place}: element {i} was {p:e}, is {q:e}; the largest is {largest:e}"));
+        }
+        if p.is_finite() && largest > 0.0 {
+            out.worst = out.worst.max((p - q).abs() / largest);
+        }
+    }
+    out.elements += x.len();
+    Ok(())
+}
+
+/// The results of a graph, and what ops without a definition read, on deterministic inputs.
+fn observe(module: &Module, id: GraphId) -> Result<BTreeMap<String, Arc<Tensor>>, String> {
+    let g = module.graph(id);
+    let context = |what: &str, e: &dyn std::fmt::Display| format!("graph {:?}, {what}: {e}", g.name());
+    let mut evaluator = Evaluator::new(g, &module.constants);
+    for (i, &p) in g.parameters().iter().enumerate() {
+        let v = g.result(p, 0);
+        let name = format!("parameter {i}");
+        match inputs::tensor(&name, g.ty(v)) {
+            Some(t) => evaluator.bind(v, Binding::Tensor(t)),
+            None if g.is_unused(v) => {}
+            None => return Err(context(&name, &format!("no input of type {}", g.ty(v)))),
+        }
+    }
+    let order = g.topo_order().map_err(|_| format!("graph {:?} has a cycle", g.name()))?;
+    let undefined: Vec<OpId> = order.into_iter().filter(|&op| is_undefined(g, op)).collect();
+    for &op in &undefined {
+        for v in g.results(op).filter(|&v| !g.is_unused(v)) {
+            let name = format!("{} result {}", g.location(op), v.result);
+            let t = inputs::tensor(&name, g.ty(v))
+                .ok_or_else(|| context(&name, &format!("no value of type {}", g.ty(v))))?;
+            evaluator.bind(v, Binding::Tensor(t));
+        }
+    }
+    let mut seen = BTreeMap::new();
+    let mut see = |name: String, v: Option<Value>| -> Result<(), String> {
+        if let Some(v) = v
+            && g.ty(v).dtype().is_none_or(|t| t.is_arithmetic_float() || t.is_int())
+        {
+            let tensor = evaluator.tensor(v).map_err(|e| context(&name, &e))?;
+            seen.insert(name, tensor);
+        }
+        Ok(())
+    };
+    for (i, v) in g.return_op().into_iter().flat_map(|r| g.operands(r)).enumerate() {
+        see(format!("result {i}"), v)?;
+    }
+    for op in undefined {
+        for (i, v) in g.operands(op).chain(g.captures(op)).enumerate() {
+            see(format!("operand {i} of {}", g.location(op)), v)?;
+        }
+    }
+    Ok(seen)
+}
+
+fn is_undefined(g: &Graph, op: OpId) -> bool {
+    let control = matches!(
+        g.kind(op),
+        OpKind::Opaque(_) | OpKind::Call(_) | OpKind::If(_) | OpKind::Loop(_) | OpKind::Scan(_)
+    );
+    // In training a batch norm computes statistics, which the evaluator does not define.
+    control || matches!(g.kind(op), OpKind::BatchNorm(b) if b.training)
+}
