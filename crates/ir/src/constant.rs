@@ -136,6 +136,11 @@ impl ConstPool {
         self.add(TensorType::of(DType::I64, dims), ConstData::Owned(bytes.into()))
     }
 
+    /// Gives the elements of an absent entry that only the text form has, at its end.
+    pub(crate) fn fill(&mut self, id: ConstId, bytes: Arc<[u8]>) {
+        self.entries[id.index()].data = ConstData::Owned(bytes);
+    }
+
     /// The number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
