@@ -2,7 +2,7 @@
 //!
 //! [`Content`] lists segments in order: ranges of a source that are copied, bytes that are owned, and tensors that are
 //! computed while they are written. Its length is known before anything is written, so that the output is cut into jobs of
-//! at most [`JOB`] bytes, which a few threads read, compute and write at known offsets through one buffer each: the bytes
+//! at most 8 MiB, which a few threads read, compute and write at known offsets through one buffer each: the bytes
 //! are the same with any number of threads, and memory does not grow with the model.
 //!
 //! A file is written beside its target under a fresh name and renamed into place. Whatever happens before the rename, the

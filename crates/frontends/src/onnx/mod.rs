@@ -7,10 +7,10 @@
 //! - Every graph of the tables but those of training becomes a graph of the module: the main graph, the body of each function
 //!   ([`normfold_ir::GraphRole::Function`]), and each graph in an attribute of whatever node, which becomes a region of that
 //!   node's op, in the order of the node's attributes (of an If: then, else). `Import::graphs` lists them by the number of their table.
-//! - A node becomes exactly one op, with [`model::Origin::Node`]; operand *i* is input *i* (`""` is an absent operand), result
+//! - A node becomes exactly one op, with origin `Node`; operand *i* is input *i* (`""` is an absent operand), result
 //!   *i* is output *i* (`""` has no name). What is an attribute in the record is a field of the op, never an operand.
-//! - An initializer becomes a `constant` with [`model::Origin::Initializer`] (also one that nothing reads), its name that of
-//!   the tensor. A graph input becomes a `parameter` with [`model::Origin::Input`], unless an initializer has its name; an
+//! - An initializer becomes a `constant` with origin `Initializer` (also one that nothing reads), its name that of
+//!   the tensor. A graph input becomes a `parameter` with origin `Input`, unless an initializer has its name; an
 //!   input of a function likewise, numbered by its position. Capture parameters have no origin; their value name is the name
 //!   of the captured value. `return` has no origin; its operand *i* is output *i*, its `names` are the outputs' names.
 //! - Values carry the names of the document; an op's name is `NodeProto.name`, or none when that is empty.
