@@ -176,7 +176,9 @@ impl<'d> Tensors<'d> {
         let indices = self.entry(types, view, name)?;
         let (nnz, per) = match (count(&values.ty), indices.ty.static_dims().as_deref()) {
             (nnz, Some([m])) if *m == nnz => (nnz, 1),
-            (nnz, Some([m, r])) if *m == nnz && *r == dims.len() as u64 => (nnz, dims.len()),
+            (nnz, Some([m, r])) if *m == nnz && *r > 0 && *r == dims.len() as u64 => {
+                (nnz, dims.len())
+            }
             _ => return Err(invalid(name, "indices and values of the sparse tensor do not match")),
         };
         if indices.ty.dtype != DType::I64 {
@@ -191,11 +193,11 @@ impl<'d> Tensors<'d> {
         let mut dense = vec![0u8; len as usize];
         let width = width as usize;
         for (value, index) in values.chunks_exact(width).zip(indices.chunks_exact(8 * per)) {
-            let position =
+            let mut position =
                 index.chunks_exact(8).map(|c| i64::from_le_bytes(c.try_into().unwrap_or_default()));
             let beyond = || invalid(name, "an index of the sparse tensor is beyond its extents");
             let at = if per == 1 {
-                position.last().and_then(|i| u64::try_from(i).ok()).filter(|&i| i < n)
+                position.next().and_then(|i| u64::try_from(i).ok()).filter(|&i| i < n)
             } else {
                 position.zip(&dims).try_fold(0u64, |at, (i, &d)| {
                     let i = u64::try_from(i).ok().filter(|&i| i < d)?;

@@ -99,7 +99,7 @@ fn known(cx: &mut NodeCx<'_, '_, '_, '_>) -> Option<OpKind> {
 /// If, Loop and Scan, when their bodies take and give as many values as the node.
 fn control(cx: &mut NodeCx<'_, '_, '_, '_>) -> Option<OpKind> {
     let (operands, results) = (cx.node.inputs.len(), cx.node.outputs.len());
-    for body in cx.bodies {
+    for body in cx.bodies.iter().take(2) {
         cx.attrs.skip(body.name);
     }
     match (cx.node.op_type, cx.bodies) {

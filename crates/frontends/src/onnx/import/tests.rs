@@ -247,7 +247,7 @@ fn bodies_capture_level_by_level() {
     // Every graph of the document is found by the number of its table.
     for (i, id) in import.graphs.iter().enumerate() {
         let g = m.graph(id.unwrap());
-        assert_eq!(g.return_op().is_some(), true, "graph {i}");
+        assert!(g.return_op().is_some(), "graph {i}");
         let nodes = g.ops().filter(|&o| g.origin(o).is_some()).count();
         let t = &table.graphs[i];
         assert_eq!(nodes, t.nodes.len() + t.initializers.len() + t.inputs.len());

@@ -138,7 +138,7 @@ fn convolutions() {
     assert_eq!(text("Conv", &["u", "u"], &[]), "opaque");
     assert_eq!(text("Conv", &["u", "u"], &[attr_ints("dilations", &[1; 4])]), "opaque");
     for wrong in [
-        vec![attr_str("auto_pad", "SAME_UPPER"), pads.clone()],
+        vec![attr_str("auto_pad", "SAME_UPPER"), pads],
         vec![attr_str("auto_pad", "OTHER")],
         vec![attr_ints("kernel_shape", &[3, 5])],
         vec![attr_ints("strides", &[1, 1, 1])],

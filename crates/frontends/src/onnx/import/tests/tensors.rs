@@ -131,6 +131,7 @@ fn sparse_tensors_become_dense_while_they_are_small() {
         (sparse(&[2, 3], &[5.0], &[1], &[-1]), "beyond"),
         (sparse(&[2, 3], &[5.0], &[1, 2], &[0, 3]), "beyond"),
         (sparse(&[2, 3], &[5.0], &[2], &[0, 3]), "do not match"),
+        (sparse(&[], &[5.0], &[1, 0], &[]), "do not match"),
         (sparse(&[1], &[5.0, 1.0], &[2], &[0, 0]), "more values"),
     ] {
         let e = problem(&holding_sparse(s));
