@@ -43,11 +43,13 @@ pub(crate) struct FreshNames<'m> {
     reserved: Vec<Arc<str>>,
     /// Filled when the first name is asked for: most models need none.
     used: Option<HashSet<Arc<str>>>,
+    /// The number to go on with for each base, so that many values of one name cost one step each.
+    next: HashMap<Box<str>, u64>,
 }
 
 impl<'m> FreshNames<'m> {
     pub(crate) fn new(module: &'m Module, reserved: Vec<Arc<str>>) -> Self {
-        Self { module, reserved, used: None }
+        Self { module, reserved, used: None, next: HashMap::new() }
     }
 
     /// `base`, or `base` with the smallest number that makes it free.
@@ -65,10 +67,15 @@ impl<'m> FreshNames<'m> {
         });
         let base = if base.is_empty() { "value" } else { base };
         let mut name: Arc<str> = base.into();
-        let mut n = 1;
-        while used.contains(&name) {
-            name = format!("{base}_{n}").into();
-            n += 1;
+        if used.contains(&name) {
+            let n = match self.next.get_mut(base) {
+                Some(n) => n,
+                None => self.next.entry(base.into()).or_insert(1),
+            };
+            while used.contains(&name) {
+                name = format!("{base}_{n}").into();
+                *n += 1;
+            }
         }
         used.insert(name.clone());
         name
