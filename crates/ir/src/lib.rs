@@ -35,8 +35,8 @@ mod types;
 pub use attr::{AttrField, AttrMap, Attribute};
 pub use channel::{BiasSlot, ChannelMap, Channels};
 pub use constant::{
-    ByteSource, ConstData, ConstEntry, ConstError, ConstPool, Derived, ElementMap, ElementReader, MapTerm,
-    RoundingStats, Step, decode_f64, encode_f64,
+    ByteSource, ConstData, ConstEntry, ConstError, ConstPool, Derived, ElementMap, ElementReader,
+    MapTerm, RoundingStats, Step, decode_f64, encode_f64,
 };
 pub use diag::{Diagnostic, Remark, RemarkArg, RemarkKind, Severity};
 pub use eval::{EvalError, Evaluator, Scalar, Tensor};

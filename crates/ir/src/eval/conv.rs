@@ -58,6 +58,7 @@ impl Formula for Convolution {
             Some(b) => cx.f(b, o)?,
             None => 0.0,
         };
+        cx.spend(self.taps)?;
         for tap in 0..self.taps {
             if let Some((x_off, w_off)) = self.tap(&positions, tap) {
                 let (mut x, mut w) = (x_start + x_off, w_start + w_off);

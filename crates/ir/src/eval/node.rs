@@ -56,14 +56,22 @@ pub(super) struct Reader<'r> {
 }
 
 impl<'r> Reader<'r> {
+    /// Counts `steps` against the work limit: every read, and loops that may read nothing.
+    #[inline]
+    pub(super) fn spend(self, steps: u64) -> Result<(), EvalError> {
+        match self.work.get().checked_sub(steps) {
+            Some(left) => {
+                self.work.set(left);
+                Ok(())
+            }
+            None => Err(EvalError::TooMuchWork { limit: self.work_limit }),
+        }
+    }
+
     /// Element `i` of node `n`.
     #[inline]
     pub(super) fn get(self, n: NodeId, i: u64) -> Result<Scalar, EvalError> {
-        let left = self.work.get();
-        if left == 0 {
-            return Err(EvalError::TooMuchWork { limit: self.work_limit });
-        }
-        self.work.set(left - 1);
+        self.spend(1)?;
         let mut node = &self.nodes[n.0 as usize];
         // A node that is the same as another is never the same as one that is itself only the same as a third.
         if let Source::Same(m) = node.source {

@@ -43,6 +43,7 @@ impl Formula for Pooling {
         let positions: SmallVec<[i64; 3]> = self.axes.iter().map(|a| a.position(i)).collect();
         let mut largest: Option<(Scalar, u64)> = None;
         let (mut sum, mut cells) = (0.0, 0u64);
+        cx.spend(self.taps)?;
         for tap in 0..self.taps {
             let at = match self.tap(&positions, tap) {
                 Tap::Data(off) => base + off,
