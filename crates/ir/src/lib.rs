@@ -31,6 +31,7 @@ pub mod op;
 mod rewrite;
 pub mod text;
 mod types;
+pub mod verify;
 
 pub use attr::{AttrField, AttrMap, Attribute};
 pub use channel::{BiasSlot, ChannelMap, Channels};
@@ -49,3 +50,4 @@ pub use rewrite::{
     PatternSet, Reason, RewritePattern, apply_greedily,
 };
 pub use types::{DType, Dim, TensorType, Type};
+pub use verify::{VerifyError, VerifyErrors, verify};

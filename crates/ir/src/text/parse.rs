@@ -241,12 +241,18 @@ impl<'a> Parser<'a> {
         capture: bool,
     ) -> Result<(), ParseError> {
         self.expect('(')?;
-        let mut index = 0;
+        let mut position = 0;
         while !self.eat(')')? {
-            if index > 0 {
+            if position > 0 {
                 self.expect(',')?;
             }
             let result = self.result_name()?;
+            let mut index = position;
+            if capture && self.eat_keyword("from")? {
+                let at = self.peek()?.1;
+                index = u32::try_from(self.integer()?)
+                    .map_err(|_| ParseError::new(at, "no capture of the owner"))?;
+            }
             let op_name = self.eat_string()?;
             let ty = if self.eat(':')? { self.ty()? } else { Type::Unknown };
             let mut spec = OpSpec::new(Parameter { index, capture })
@@ -254,7 +260,7 @@ impl<'a> Parser<'a> {
             spec.name = op_name;
             let op = g.create(spec);
             define(scope, result, g.result(op, 0))?;
-            index += 1;
+            position += 1;
         }
         Ok(())
     }

@@ -244,6 +244,13 @@ impl Printer<'_> {
                 self.out.write_str(", ")?;
             }
             self.out.write_str(&names.define(g, v))?;
+            // Captures are sparse where an op has several bodies: which slot of the owner, when it is not the next one.
+            if let OpKind::Parameter(p) = g.kind(p)
+                && p.capture
+                && p.index as usize != i
+            {
+                write!(self.out, " from {}", p.index)?;
+            }
             if let Some(name) = g.op_name(p) {
                 write!(self.out, " {}", quote(name))?;
             }
