@@ -5,8 +5,11 @@
 //! // TOLERANCE: 2e-3        of the largest value; 1e-5 unless said otherwise
 //! // NO-EVAL: why           values are not compared
 //! ```
+//!
+//! A module attribute `cannot = ["create", "constant", "bias", "change"]` gives the module a document that cannot say these.
 
-use normfold_ir::text::Weights;
+use normfold_ir::{Attribute, Capabilities, DType, Module, OpKind, text::Weights};
+use std::sync::Arc;
 
 /// A golden case.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,7 +33,8 @@ impl Case {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let first = text.lines().next().unwrap_or_default();
-        let run = first.strip_prefix("// RUN:").ok_or("the first line is not `// RUN: --passes=…`")?;
+        let run =
+            first.strip_prefix("// RUN:").ok_or("the first line is not `// RUN: --passes=…`")?;
         let mut case = Case {
             passes: String::new(),
             stop_after_rewrites: None,
@@ -45,7 +49,8 @@ impl Case {
                     (case.passes, has_passes) = (value.to_owned(), true);
                 }
                 Some(("--stop-after-rewrites", n)) => {
-                    case.stop_after_rewrites = Some(n.parse().map_err(|_| format!("`{flag}`: no number"))?);
+                    case.stop_after_rewrites =
+                        Some(n.parse().map_err(|_| format!("`{flag}`: no number"))?);
                 }
                 Some(("--weights", "hash")) => case.weights = Weights::Hash,
                 Some(("--weights", "stats")) => case.weights = Weights::Stats,
@@ -71,6 +76,55 @@ impl Case {
         }
         Ok(case)
     }
+}
+
+/// A document that cannot say what is listed.
+#[derive(Debug)]
+struct Cannot(Vec<Arc<str>>);
+
+impl Cannot {
+    fn allows(&self, what: &str) -> bool {
+        self.0.iter().all(|w| &**w != what)
+    }
+}
+
+impl Capabilities for Cannot {
+    fn may_create(&self, _: &OpKind, _: DType) -> bool {
+        self.allows("create")
+    }
+    fn may_add_constant(&self, _: DType) -> bool {
+        self.allows("constant")
+    }
+    fn may_add_bias(&self, _: &OpKind) -> bool {
+        self.allows("bias")
+    }
+    fn may_change(&self, _: &OpKind, _: &OpKind) -> bool {
+        self.allows("change")
+    }
+}
+
+/// Gives a module the document that its attribute `cannot` describes.
+///
+/// # Errors
+/// The attribute is no list of `create`, `constant`, `bias` and `change`.
+pub fn limit(module: &mut Module) -> Result<(), String> {
+    let Some(attribute) = module.attrs.get("cannot") else { return Ok(()) };
+    let ill = || "`cannot` is no list of \"create\", \"constant\", \"bias\", \"change\"".to_owned();
+    let Attribute::List(items) = attribute else { return Err(ill()) };
+    let words: Vec<Arc<str>> = items
+        .iter()
+        .map(|i| match i {
+            Attribute::Str(w) if matches!(&**w, "create" | "constant" | "bias" | "change") => {
+                Ok(w.clone())
+            }
+            _ => Err(ill()),
+        })
+        .collect::<Result<_, _>>()?;
+    let capabilities = Arc::new(Cannot(words));
+    for id in module.graph_ids() {
+        module.graph_mut(id).set_capabilities(capabilities.clone());
+    }
+    Ok(())
 }
 
 /// Words separated by blanks; blanks in braces or quotes do not separate.

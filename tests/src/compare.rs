@@ -5,7 +5,10 @@
 //! as if it were a result of the graph.
 
 use crate::inputs;
-use normfold_ir::{Evaluator, Graph, GraphId, Module, OpId, OpKind, Tensor, Value, eval::Binding};
+use normfold_ir::{
+    DType, Evaluator, Graph, GraphId, Module, OpId, OpKind, Tensor, TensorType, Type, Value,
+    eval::Binding,
+};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What was compared.
@@ -41,9 +44,21 @@ pub fn modules(before: &Module, after: &Module, tolerance: f64) -> Result<Compar
     Ok(out)
 }
 
-fn equal(place: &str, a: &Tensor, b: &Tensor, tolerance: f64, out: &mut Comparison) -> Result<(), String> {
+fn equal(
+    place: &str,
+    a: &Tensor,
+    b: &Tensor,
+    tolerance: f64,
+    out: &mut Comparison,
+) -> Result<(), String> {
     if (a.dtype(), a.dims()) != (b.dtype(), b.dims()) {
-        return Err(format!("{place}: {} {:?} became {} {:?}", a.dtype(), a.dims(), b.dtype(), b.dims()));
+        return Err(format!(
+            "{place}: {} {:?} became {} {:?}",
+            a.dtype(),
+            a.dims(),
+            b.dtype(),
+            b.dims()
+        ));
     }
     let (x, y) = (a.to_f64s(), b.to_f64s());
     let largest = x.iter().filter(|v| v.is_finite()).fold(0.0_f64, |m, v| m.max(v.abs()));
@@ -51,7 +66,9 @@ fn equal(place: &str, a: &Tensor, b: &Tensor, tolerance: f64, out: &mut Comparis
     for (i, (&p, &q)) in x.iter().zip(&y).enumerate() {
         let same = p == q || p.is_nan() && q.is_nan() || (p - q).abs() <= bound;
         if !same {
-            return Err(format!("{place}: element {i} was {p:e}, is {q:e}; the largest is {largest:e}"));
+            return Err(format!(
+                "{place}: element {i} was {p:e}, is {q:e}; the largest is {largest:e}"
+            ));
         }
         if p.is_finite() && largest > 0.0 {
             out.worst = out.worst.max((p - q).abs() / largest);
@@ -64,7 +81,8 @@ fn equal(place: &str, a: &Tensor, b: &Tensor, tolerance: f64, out: &mut Comparis
 /// The results of a graph, and what ops without a definition read, on deterministic inputs.
 fn observe(module: &Module, id: GraphId) -> Result<BTreeMap<String, Arc<Tensor>>, String> {
     let g = module.graph(id);
-    let context = |what: &str, e: &dyn std::fmt::Display| format!("graph {:?}, {what}: {e}", g.name());
+    let context =
+        |what: &str, e: &dyn std::fmt::Display| format!("graph {:?}, {what}: {e}", g.name());
     let mut evaluator = Evaluator::new(g, &module.constants);
     for (i, &p) in g.parameters().iter().enumerate() {
         let v = g.result(p, 0);
@@ -80,7 +98,11 @@ fn observe(module: &Module, id: GraphId) -> Result<BTreeMap<String, Arc<Tensor>>
     for &op in &undefined {
         for v in g.results(op).filter(|&v| !g.is_unused(v)) {
             let name = format!("{} result {}", g.location(op), v.result);
+            // Where nothing is known of the result: the shape of the first operand.
+            let like = g.operand(op, 0).and_then(|x| evaluator.dims(x).ok());
+            let like = like.map(|dims| Type::from(TensorType::of(DType::F32, &dims)));
             let t = inputs::tensor(&name, g.ty(v))
+                .or_else(|| inputs::tensor(&name, &like?))
                 .ok_or_else(|| context(&name, &format!("no value of type {}", g.ty(v))))?;
             evaluator.bind(v, Binding::Tensor(t));
         }

@@ -15,7 +15,8 @@ pub fn mix(seed: u64) -> u64 {
 
 /// 64 bits of a name (FNV-1a).
 pub fn seed(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Numbers between −1 and 1, dense enough and exact in f16.
@@ -38,8 +39,14 @@ pub fn tensor(name: &str, ty: &Type) -> Option<Tensor> {
         t if t.is_arithmetic_float() => {
             Some(Tensor::floats(t, &dims, (0..n).map(|i| unit(seed, i)).collect()))
         }
-        DType::Bool => Some(Tensor::ints(DType::Bool, &dims, (0..n).map(|i| (mix(seed ^ i) & 1) as i64).collect())),
-        t if t.is_int() => Some(Tensor::ints(t, &dims, (0..n).map(|i| (mix(seed ^ i) % 2) as i64).collect())),
+        DType::Bool => Some(Tensor::ints(
+            DType::Bool,
+            &dims,
+            (0..n).map(|i| (mix(seed ^ i) & 1) as i64).collect(),
+        )),
+        t if t.is_int() => {
+            Some(Tensor::ints(t, &dims, (0..n).map(|i| (mix(seed ^ i) % 2) as i64).collect()))
+        }
         _ => None,
     }
 }

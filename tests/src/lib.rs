@@ -17,7 +17,8 @@ pub fn folder() -> PathBuf {
 /// The folder cannot be read.
 pub fn models(under: &str, extension: &str) -> Vec<PathBuf> {
     let folder = folder().join("models").join(under);
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let entries =
+        std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut list: Vec<PathBuf> = entries
         .map(|e| e.unwrap_or_else(|e| panic!("{}: {e}", folder.display())).path())
         .filter(|p| p.extension().is_some_and(|e| e == extension))

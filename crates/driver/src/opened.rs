@@ -218,7 +218,7 @@ impl Opened {
                 Ok(Saved { bytes: written.bytes, files, rounding })
             }
             Origin::Text(_) => {
-                let bytes = self.write_text(path, &PrintOptions::with_weights(Weights::Full))?;
+                let bytes = self.write_text(path, &PrintOptions { weights: Weights::Full })?;
                 Ok(Saved { bytes, files: vec![path.to_path_buf()], rounding: None })
             }
             Origin::Keras(_) => refused(
@@ -318,7 +318,13 @@ fn parse(name: &str, text: &Arc<str>) -> Result<Module, DriverError> {
         text: text.clone(),
         error: Box::new(error),
     })?;
-    Ok(module)
+    match normfold_ir::verify(&module) {
+        Ok(()) => Ok(module),
+        Err(errors) => {
+            let findings = errors.iter().map(ToString::to_string).collect();
+            Err(DriverError::Invalid { name: name.to_owned(), findings })
+        }
+    }
 }
 
 /// Bytes that are looked at to tell what an input is.

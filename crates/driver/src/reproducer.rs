@@ -20,9 +20,9 @@ const RUN: &str = "// RUN: --passes=";
 pub(crate) fn write(path: &Path, pipeline: &Pipeline, module: &Module) -> Result<(), DriverError> {
     let beside = |source| DriverError::Beside { path: path.to_path_buf(), source };
     let mut out = Utf8 { file: BufWriter::new(File::create(path).map_err(beside)?), error: None };
-    let printed = writeln!(out, "{RUN}{pipeline}").map_err(PrintError::from).and_then(|()| {
-        text::write_to(module, &PrintOptions::with_weights(Weights::Full), &mut out)
-    });
+    let printed = writeln!(out, "{RUN}{pipeline}")
+        .map_err(PrintError::from)
+        .and_then(|()| text::write_to(module, &PrintOptions { weights: Weights::Full }, &mut out));
     if let Some(e) = out.error {
         return Err(beside(e));
     }

@@ -185,7 +185,7 @@ fn print_options(weights: Weights) -> PrintOptions {
         Weights::Full => text::Weights::Full,
         Weights::None => text::Weights::None,
     };
-    PrintOptions::with_weights(weights)
+    PrintOptions { weights }
 }
 
 fn threads(wanted: usize) -> usize {

@@ -9,6 +9,8 @@ use std::ops::Range;
 
 /// Source lines longer than this are cut around the mistake.
 const WIDTH: usize = 120;
+/// Messages longer than twice this lose their middle.
+const HALF: usize = 200;
 
 /// Tells a failure on standard error.
 pub(super) fn failure(out: &mut Output, failure: &Failure) {
@@ -24,7 +26,17 @@ pub(super) fn failure(out: &mut Output, failure: &Failure) {
 }
 
 fn title(message: &str) -> Group<'static> {
-    Group::with_title(Level::ERROR.primary_title(message.to_owned()))
+    Group::with_title(Level::ERROR.primary_title(shortened(message)))
+}
+
+/// A message whose middle is left out when it is long: a path through deeply nested messages says most at its ends.
+fn shortened(message: &str) -> String {
+    let chars: Vec<char> = message.chars().collect();
+    if chars.len() <= 2 * HALF {
+        return message.to_owned();
+    }
+    let (head, tail) = (&chars[..HALF], &chars[chars.len() - HALF..]);
+    format!("{} … {}", head.iter().collect::<String>(), tail.iter().collect::<String>())
 }
 
 fn driver(error: &DriverError) -> Vec<Group<'static>> {
@@ -81,8 +93,11 @@ fn driver(error: &DriverError) -> Vec<Group<'static>> {
 /// What to do about an error that says only what and where.
 fn help(error: &DriverError) -> Option<&'static str> {
     match error {
-        DriverError::UnknownFormat { .. } => {
-            Some("a `.keras` archive holds its architecture as `config.json`")
+        DriverError::UnknownFormat { found, .. } if found.starts_with("a zip") => {
+            Some("if it is a `.keras` archive, unpack it and give its `config.json`")
+        }
+        DriverError::UnknownFormat { found, .. } if found.starts_with("an HDF5") => {
+            Some("if it is a Keras model, give what `model.to_json()` says")
         }
         DriverError::NoReproducer { .. } => Some("give the pipeline with --passes=…"),
         _ => None,

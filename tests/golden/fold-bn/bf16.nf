@@ -1,0 +1,13 @@
+// RUN: --passes=fold-bn,dce
+module @case {
+  graph @main(%x: tensor<1x3x4x4xbf16>) -> (%y: tensor<1x2x4x4xbf16>) {
+    %conv.weight = constant dense<[0.5, 0.25, 0.0, -0.25, -0.5, -0.75]> : tensor<2x3x1x1xbf16>
+    %gamma = constant dense<[4.0, -1.0]> : tensor<2xbf16>
+    %beta = constant dense<[0.5, 0.25]> : tensor<2xbf16>
+    %mean = constant dense<[1.0, -2.0]> : tensor<2xbf16>
+    %var = constant dense<[3.0, 0.0]> : tensor<2xbf16>
+    %c = conv %x, %conv.weight "conv" : tensor<1x2x4x4xbf16>
+    %y = batch_norm %c, %gamma, %beta, %mean, %var {eps = 1.0} "bn" : tensor<1x2x4x4xbf16>
+    return %y
+  }
+}

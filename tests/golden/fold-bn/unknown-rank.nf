@@ -1,0 +1,14 @@
+// RUN: --passes=fold-bn,dce
+// NO-EVAL: no extents to draw data for
+module @case {
+  graph @main(%x: tensor<*xf32>) -> (%y: tensor<*xf32>) {
+    %fc.weight = constant dense<[0.5, 0.25, 0.0, -0.25, -0.5, -0.75]> : tensor<3x2xf32>
+    %gamma = constant dense<[4.0, -1.0]> : tensor<2xf32>
+    %beta = constant dense<[0.5, 0.25]> : tensor<2xf32>
+    %mean = constant dense<[1.0, -2.0]> : tensor<2xf32>
+    %var = constant dense<[3.0, 0.0]> : tensor<2xf32>
+    %c = matmul %x, %fc.weight "fc" : tensor<*xf32>
+    %y = batch_norm %c, %gamma, %beta, %mean, %var {eps = 1.0} "bn" : tensor<*xf32>
+    return %y
+  }
+}
