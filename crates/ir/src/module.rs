@@ -1,6 +1,6 @@
 //! A module: graphs, constants, and what its document can say.
 
-use crate::{AttrMap, ConstPool, DType, Graph, GraphId, GraphRole, OpKind};
+use crate::{AttrMap, Attribute, ConstPool, DType, Graph, GraphId, GraphRole, OpKind};
 use std::{fmt, sync::Arc};
 
 /// What a document can say: a rewrite asks before it plans what could not be written (`not-expressible`).
@@ -34,6 +34,52 @@ impl Capabilities for Everything {
     }
 }
 
+/// What the module attribute `cannot` rules out: the limits of a document, carried by text.
+///
+/// A list of `create` (ops), `constant`, `bias` and `change` (the kind of an op), so that text can stand for a module
+/// whose document is not at hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Limits {
+    create: bool,
+    constant: bool,
+    bias: bool,
+    change: bool,
+}
+
+impl Limits {
+    /// Words that say nothing here are left to whoever knows them.
+    fn of(attrs: &AttrMap) -> Self {
+        let mut limits = Self::default();
+        let Some(Attribute::List(words)) = attrs.get("cannot") else { return limits };
+        for word in words {
+            let (Attribute::Str(w) | Attribute::Word(w)) = word else { continue };
+            match &**w {
+                "create" => limits.create = true,
+                "constant" => limits.constant = true,
+                "bias" => limits.bias = true,
+                "change" => limits.change = true,
+                _ => {}
+            }
+        }
+        limits
+    }
+}
+
+impl Capabilities for Limits {
+    fn may_create(&self, _: &OpKind, _: DType) -> bool {
+        !self.create
+    }
+    fn may_add_constant(&self, _: DType) -> bool {
+        !self.constant
+    }
+    fn may_add_bias(&self, _: &OpKind) -> bool {
+        !self.bias
+    }
+    fn may_change(&self, _: &OpKind, _: &OpKind) -> bool {
+        !self.change
+    }
+}
+
 /// Several graphs and the constants they share.
 ///
 /// The main graph and functions are found by name; bodies through the ops that own them. Graphs are never removed.
@@ -61,6 +107,17 @@ impl Module {
     /// The module's name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Lets the module attribute `cannot` limit what every graph can say.
+    pub(crate) fn honour_limits(&mut self) {
+        let limits = Limits::of(&self.attrs);
+        if limits != Limits::default() {
+            let limits: Arc<dyn Capabilities> = Arc::new(limits);
+            for g in &mut self.graphs {
+                g.set_capabilities(limits.clone());
+            }
+        }
     }
 
     /// Adds a graph.

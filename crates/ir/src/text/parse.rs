@@ -32,6 +32,7 @@ pub fn parse(text: &str) -> Result<Module, ParseError> {
         resources: IndexMap::new(),
     };
     p.module()?;
+    p.module.honour_limits();
     Ok(p.module)
 }
 

@@ -212,6 +212,9 @@ impl fmt::Display for FoldReason {
             PerElement { rank: None } => {
                 write!(f, "its statistics are per element, not per channel")
             }
+            NotConstant { what, blocker } if &*blocker.op == "parameter" => {
+                write!(f, "the {what} \"{}\" is an input of the graph", blocker.location)
+            }
             NotConstant { what, blocker } => {
                 write!(f, "the {what} is computed at run time by {blocker}")
             }
