@@ -120,7 +120,7 @@ impl FoldReason {
             }
             MutableState { .. } => "strip the training information",
             RegionBoundary { .. } => "define the value in the same graph as the batch norm",
-            GraphInput { .. } => "nothing before the batch norm could absorb it",
+            GraphInput { .. } => "nothing: no op comes before it",
             MultipleConsumers { .. } => "duplicate the producer for its other readers",
             ActivationBetween { .. } => "nothing: the activation is not linear",
             Quantized { .. } => "fold before quantizing",
