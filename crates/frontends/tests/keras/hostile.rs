@@ -128,12 +128,12 @@ fn cut_and_altered_files_never_panic() {
     for cut in (0..text.len() - 1).step_by(97) {
         refused(&text[..cut], "byte ");
     }
-    // One number after the other replaced by something else. Either outcome is right; what counts is that there is one.
+    // Numbers replaced, every third one, by something else. Either outcome is right; what counts is that there is one.
     let bytes = text.as_bytes();
     let starts =
         |at: &usize| bytes[*at].is_ascii_digit() && (*at == 0 || !bytes[at - 1].is_ascii_digit());
     let (mut accepted, mut rejected) = (0, 0);
-    for at in (0..bytes.len()).filter(starts) {
+    for at in (0..bytes.len()).filter(starts).step_by(3) {
         let end = at + bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
         for other in ["null", "-1", "\"x\"", "[]", "{}", "1e9", "0", "4611686018427387904"] {
             match import(&format!("{}{other}{}", &text[..at], &text[end..])) {
