@@ -17,8 +17,11 @@ fn import(text: &str) -> Result<Module, FrontendError> {
     KerasDocument::open(text.as_bytes()).and_then(|d| d.module())
 }
 
+/// What a text becomes; every module that a test looks at is valid.
 fn module(text: &str) -> Module {
-    import(text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    let m = import(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    normfold_ir::verify(&m).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    m
 }
 
 fn main_graph(module: &Module) -> &Graph {
@@ -127,8 +130,7 @@ fn every_model_imports() {
     for path in paths {
         let bytes = fs::read(&path).expect("readable");
         assert!(keras::looks_like(&bytes), "{path:?}");
-        let document = KerasDocument::open(bytes).expect("JSON");
-        let m = document.module().unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        let m = module(std::str::from_utf8(&bytes).expect("UTF-8"));
         let name = path.file_name().and_then(|n| n.to_str()).expect("a name").to_owned();
         let expected = counts.iter().find(|(n, _)| name.starts_with(n)).expect("a known model").1;
         assert_eq!(batch_norms(&m), expected, "{name}");
