@@ -282,7 +282,7 @@ impl<'a> Importer<'a, '_> {
                 let what = "an operator of the standard domain, which opset_import does not have";
                 return Err(invalid(place(), format!("`{}` is {what}", node.op_type)));
             };
-            if node.op_type == "Constant" {
+            if node.op_type == "Constant" && bodies.is_empty() {
                 if let Some((kind, ty)) = self.constant(node)? {
                     return Ok((kind, Some(ty)));
                 }

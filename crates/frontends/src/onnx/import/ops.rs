@@ -60,7 +60,12 @@ fn known(cx: &mut NodeCx<'_, '_, '_, '_>) -> Option<OpKind> {
         // A hint to reuse memory.
         cx.attrs.skip("consumed_inputs");
     }
+    let control = matches!(cx.node.op_type, "If" | "Loop" | "Scan");
+    if !control && !cx.bodies.is_empty() {
+        return None;
+    }
     match cx.node.op_type {
+        _ if control => self::control(cx),
         "Conv" => linear::conv(cx),
         "ConvTranspose" => linear::conv_transpose(cx),
         "Gemm" => linear::gemm(cx),
@@ -91,7 +96,6 @@ fn known(cx: &mut NodeCx<'_, '_, '_, '_>) -> Option<OpKind> {
         "SpaceToDepth" => spatial::space_to_depth(cx),
         name if name.starts_with("Reduce") => spatial::reduce(cx),
 
-        "If" | "Loop" | "Scan" => control(cx),
         _ => elementwise::known(cx),
     }
 }

@@ -351,6 +351,17 @@ fn bodies_that_do_not_fit_stay_opaque() {
     let y = def(g, "y");
     assert_eq!((g.regions(y).len(), names(g, g.captures(y))), (1, "x".into()));
     assert_eq!(g.kind(y).display_name(), "org.example::Repeat");
+    // A body where none belongs, even in an attribute that does not matter otherwise.
+    let b = body(vec![node("Relu", &["x"], &["p"])], &["p"]);
+    let n = node("Dropout", &["x"], &["y"]).msg(5, attr_graph("seed", b));
+    let m = module(&model(
+        8,
+        17,
+        graph(vec![n], vec![], vec![value("x", &[2])], vec![value("y", &[2])]),
+    ));
+    let g = main(&m);
+    assert!(matches!(g.kind(def(g, "y")), OpKind::Opaque(_)));
+    assert_eq!(g.regions(def(g, "y")).len(), 1);
 }
 
 fn function(domain: &str, name: &str, inputs: &[&str], outputs: &[&str], nodes: Vec<Msg>) -> Msg {

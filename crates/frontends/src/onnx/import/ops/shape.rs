@@ -19,7 +19,15 @@ pub(super) fn reshape(cx: &mut NodeCx<'_, '_, '_, '_>) -> Option<OpKind> {
 
 pub(super) fn transpose(cx: &mut NodeCx<'_, '_, '_, '_>) -> Option<OpKind> {
     cx.takes(1, 1, 1)?;
-    Some(Transpose { perm: cx.attrs.ints("perm")?.unwrap_or_default() }.into())
+    let perm = cx.attrs.ints("perm")?.unwrap_or_default();
+    let mut seen = vec![false; perm.len()];
+    for &axis in &perm {
+        let seen = seen.get_mut(usize::try_from(axis).ok()?)?;
+        if std::mem::replace(seen, true) {
+            return None;
+        }
+    }
+    Some(Transpose { perm }.into())
 }
 
 pub(super) fn flatten(cx: &mut NodeCx<'_, '_, '_, '_>) -> Option<OpKind> {
@@ -96,9 +104,11 @@ fn uneven(cx: &NodeCx<'_, '_, '_, '_>, axis: i64, parts: u64) -> bool {
 pub(super) fn slice(cx: &mut NodeCx<'_, '_, '_, '_>) -> Option<OpKind> {
     if cx.opset < 10 {
         cx.takes(1, 1, 1)?;
-        let starts = Some(cx.attrs.ints("starts")??);
-        let ends = Some(cx.attrs.ints("ends")??);
-        return Some(Slice { starts, ends, axes: cx.attrs.ints("axes")? }.into());
+        let (starts, ends) = (cx.attrs.ints("starts")??, cx.attrs.ints("ends")??);
+        let axes = cx.attrs.ints("axes")?;
+        let n = starts.len();
+        let fits = ends.len() == n && axes.as_ref().is_none_or(|a| a.len() == n);
+        return fits.then(|| Slice { starts: Some(starts), ends: Some(ends), axes }.into());
     }
     cx.takes(3, 5, 1)?;
     Some(Slice::default().into())

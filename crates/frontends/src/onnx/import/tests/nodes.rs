@@ -294,6 +294,8 @@ fn shapes() {
             vec![attr_ints("perm", &[0, 2, 3, 1])],
             "transpose perm=[0,2,3,1]",
         ),
+        (13, "Transpose", &["x"], vec![attr_ints("perm", &[0, 2, 2, 1])], "opaque"),
+        (9, "Slice", &["x"], vec![attr_ints("starts", &[1]), attr_ints("ends", &[3, 4])], "opaque"),
         (12, "Squeeze", &["x"], vec![attr_ints("axes", &[0])], "squeeze axes=[0]"),
         (13, "Squeeze", &["x", "i"], vec![], "squeeze"),
         (13, "Squeeze", &["x"], vec![attr_ints("axes", &[0])], "opaque"),
