@@ -183,7 +183,8 @@ impl Bias {
         let (mut cancellation, mut largest) = (1.0f64, 0.0f64);
         let mut stored = [0u8; 8];
         // Rows of n channels; a scalar or a column serves every channel.
-        let columns = old.len().is_multiple_of(n) && old.len() >= n;
+        let dims = self.base.map(|b| pool.dims(b));
+        let columns = dims.is_some_and(|d| d.last() == Some(&(n as u64)));
         for (i, &b) in old.iter().enumerate() {
             let channels = if columns { i % n..i % n + 1 } else { 0..n };
             for c in channels {

@@ -5,6 +5,9 @@ use normfold_ir::{Graph, OpId, OpKind, Use, Value};
 
 /// The op that produces the batch norm's data, and the ops looked through on the way.
 pub(super) fn walk(g: &Graph, bn: OpId) -> Result<(OpId, Vec<OpId>), FoldReason> {
+    if g.is_quantized(Value::new(bn, 0)) {
+        return Err(FoldReason::Quantized { blocker: Blocker::of(g, bn) });
+    }
     let mut via = Vec::new();
     let mut at = Use { user: bn, operand: 0 };
     loop {
@@ -20,6 +23,10 @@ pub(super) fn walk(g: &Graph, bn: OpId) -> Result<(OpId, Vec<OpId>), FoldReason>
             }
             OpKind::Parameter(_) => return Err(FoldReason::GraphInput { name: g.location(def) }),
             _ => {}
+        }
+        // Further results of an op (a mask, indices) are not its data.
+        if v.result != 0 {
+            return Err(FoldReason::NoLinearProducer { blocker: Blocker::of(g, def) });
         }
         if let Some(reason) = end_of_walk(g, def) {
             return Err(reason);
