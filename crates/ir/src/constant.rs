@@ -355,6 +355,14 @@ impl ConstPool {
                 for (i, b) in out.iter_mut().enumerate() {
                     *b = packed[(start as usize + i) % packed.len()];
                 }
+                // Padding after the last element is 0, as where elements are packed one by one.
+                let rest = self.count(id) * u64::from(bits) % 8;
+                if rest > 0
+                    && end == self.byte_len(id)
+                    && let Some(last) = out.last_mut()
+                {
+                    *last &= (1 << rest) - 1;
+                }
                 Ok(())
             }
             ConstData::Derived(d) => d.read_bytes(self, e.ty.dtype, start, out, stats),
