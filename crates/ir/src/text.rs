@@ -17,12 +17,9 @@
 //! assert_eq!(normfold_ir::text::print(&module, &Default::default()).unwrap(), text);
 //! ```
 
-mod attributes;
-mod constants;
 mod elements;
 mod error;
 mod lexer;
-mod literals;
 mod parse;
 mod print;
 

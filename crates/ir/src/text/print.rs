@@ -1,5 +1,8 @@
 //! Printing of modules, graphs and ops.
 
+mod attributes;
+mod constants;
+
 use super::{MAX_BODIES, quote};
 use crate::{
     Binding, ConstError, ConstId, ConstPool, Graph, GraphId, GraphRole, Module, OpId, OpKind, Value,
@@ -169,13 +172,13 @@ fn symbol(name: &str) -> String {
     if crate::types::is_plain_name(name) { format!("@{name}") } else { format!("@{}", quote(name)) }
 }
 
-pub(super) struct Printer<'a> {
-    pub(super) out: &'a mut dyn fmt::Write,
-    pub(super) pool: &'a ConstPool,
+struct Printer<'a> {
+    out: &'a mut dyn fmt::Write,
+    pool: &'a ConstPool,
     module: Option<&'a Module>,
-    pub(super) options: &'a PrintOptions,
+    options: &'a PrintOptions,
     /// Entries to be written out at the end; `None` where there is no end to write them at.
-    pub(super) resources: Option<IndexSet<ConstId>>,
+    resources: Option<IndexSet<ConstId>>,
 }
 
 impl Printer<'_> {

@@ -53,10 +53,8 @@ impl Verifier<'_> {
                     wrong.push("`starts`, `ends` and `axes` have different lengths".into());
                 }
             }
-            OpKind::Split(k) => {
-                if k.sizes.as_ref().is_some_and(|s| s.len() != g.num_results(op)) {
-                    wrong.push("`sizes` are not as many as the results".into());
-                }
+            OpKind::Split(k) if k.sizes.as_ref().is_some_and(|s| s.len() != g.num_results(op)) => {
+                wrong.push("`sizes` are not as many as the results".into());
             }
             OpKind::ConstantOfShape(k) => {
                 let pool = &self.module.constants;

@@ -14,10 +14,8 @@ impl Verifier<'_> {
                 GraphRole::Main if std::mem::replace(&mut main, true) => {
                     self.graph_error(6, g, "is a second main graph");
                 }
-                GraphRole::Function => {
-                    if self.functions.insert(g.name(), id).is_some() {
-                        self.graph_error(6, g, "is a second function of that name");
-                    }
+                GraphRole::Function if self.functions.insert(g.name(), id).is_some() => {
+                    self.graph_error(6, g, "is a second function of that name");
                 }
                 _ => {}
             }

@@ -1,7 +1,10 @@
 //! Printing of constants.
 
-use super::{PrintError, Weights, attributes::Hex, elements, print::Printer, quote};
-use crate::{ConstData, ConstError, ConstId, DType, Derived, ElementMap, Step};
+use super::{PrintError, Printer, Weights, attributes::Hex};
+use crate::{
+    ConstData, ConstError, ConstId, DType, Derived, ElementMap, Step,
+    text::{elements, quote},
+};
 
 /// The number of elements up to which a constant is written out.
 const INLINE: u64 = 16;

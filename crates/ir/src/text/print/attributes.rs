@@ -1,12 +1,15 @@
 //! Printing of attributes.
 
-use super::{RESERVED, is_word, print::Printer, quote};
-use crate::{AttrMap, Attribute};
+use super::{PrintError, Printer};
+use crate::{
+    AttrMap, Attribute,
+    text::{RESERVED, is_word, quote},
+};
 use std::fmt;
 
 impl Printer<'_> {
     /// ` {name = value, …}`, or nothing when there is no attribute.
-    pub(super) fn attr_map(&mut self, attrs: &AttrMap) -> Result<(), super::PrintError> {
+    pub(super) fn attr_map(&mut self, attrs: &AttrMap) -> Result<(), PrintError> {
         if attrs.is_empty() {
             return Ok(());
         }
@@ -25,7 +28,7 @@ impl Printer<'_> {
         Ok(self.out.write_str("}")?)
     }
 
-    fn attribute(&mut self, value: &Attribute) -> Result<(), super::PrintError> {
+    fn attribute(&mut self, value: &Attribute) -> Result<(), PrintError> {
         match value {
             Attribute::Bool(b) => write!(self.out, "{b}")?,
             Attribute::Int(i) => write!(self.out, "{i}")?,
