@@ -3,12 +3,13 @@
 use super::{
     import::{Names, Weights},
     json::Json,
+    layers,
     model::{FORMAT, Layer},
     shape::{self, LARGEST, Shape},
 };
 use crate::FrontendError;
 use normfold_ir::{
-    ConstData, ConstPool, Constant, DType, DataLayout, Dim, Graph, OpKind, OpSpec, Spatial,
+    Cast, ConstData, ConstPool, Constant, DType, DataLayout, Dim, Graph, OpKind, OpSpec, Spatial,
     TensorType, Type, Value,
 };
 
@@ -51,15 +52,14 @@ impl Operand<'_> {
     }
 }
 
-/// In which types a layer keeps its weights and computes.
+/// In which type a layer works.
 #[derive(Clone, Copy)]
 pub(super) struct Policy<'a> {
     /// The policy's name.
     pub(super) name: Option<&'a str>,
-    /// Element type of results; `None` for a name that is not known.
-    pub(super) compute: Option<DType>,
-    /// Element type of weights.
-    pub(super) variable: Option<DType>,
+    /// Element type of its weights, which stands for that of its arithmetic too: mixed policies round on the way, but
+    /// what they store is what a fold changes. `None` for a name that is not known.
+    pub(super) dtype: Option<DType>,
     /// The class of a policy object.
     class: Option<&'a str>,
 }
@@ -72,13 +72,11 @@ impl<'a> Policy<'a> {
         let config = json.and_then(|j| j.get("config"));
         let named = config.and_then(|c| c.get("name").or_else(|| c.get("source_name")));
         let name = json.and_then(|j| j.as_str().or_else(|| named.and_then(Json::as_str)));
-        let (compute, variable) = match name {
-            None => (Some(DType::F32), Some(DType::F32)),
-            Some("mixed_float16") => (Some(DType::F16), Some(DType::F32)),
-            Some("mixed_bfloat16") => (Some(DType::BF16), Some(DType::F32)),
-            Some(other) => (shape::dtype(other), shape::dtype(other)),
+        let dtype = match name {
+            None | Some("mixed_float16" | "mixed_bfloat16") => Some(DType::F32),
+            Some(other) => shape::dtype(other),
         };
-        Self { name, compute, variable, class }
+        Self { name, dtype, class }
     }
 }
 
@@ -163,10 +161,15 @@ impl<'a> LayerCx<'_, 'a> {
         Some(self.graph.ty(v).tensor()?.shape.as_ref()?.to_vec())
     }
 
-    /// The element type of a layer's result on `v`: floats come out in the compute type.
+    /// The element type of a layer's result on `v`. Layers with weights give their own; others turn floats into it and
+    /// leave the rest; functions leave what they get.
     pub(super) fn dtype(&self, v: Value) -> DType {
-        let compute = self.policy.compute.unwrap_or(DType::F32);
-        self.graph.ty(v).dtype().filter(|d| !d.is_float()).unwrap_or(compute)
+        let own = self.policy.dtype.unwrap_or(DType::F32);
+        match self.graph.ty(v).dtype() {
+            Some(given) if layers::is_operation(self.layer) => given,
+            Some(given) if self.weights.is_empty() && !given.is_float() => given,
+            _ => own,
+        }
     }
 
     /// The type of a layer's result on `v` with other extents.
@@ -174,11 +177,32 @@ impl<'a> LayerCx<'_, 'a> {
         shape::tensor(self.dtype(v), shape)
     }
 
-    /// Makes an op of one result.
+    /// Makes an op of one result. Operands of another element type than the result's are cast to it, as Keras does.
     pub(super) fn op(
         &mut self,
         kind: impl Into<OpKind>,
         operands: impl IntoIterator<Item = Option<Value>>,
+        ty: Type,
+    ) -> Value {
+        let operands: Vec<_> = operands.into_iter().map(|v| v.map(|v| self.cast(v, &ty))).collect();
+        self.op_as_is(kind, operands, ty)
+    }
+
+    fn cast(&mut self, v: Value, like: &Type) -> Value {
+        let given = self.graph.ty(v).dtype();
+        match (like.dtype(), given) {
+            (Some(to), Some(from)) if to != from => {
+                let ty = shape::tensor(to, self.shape(v));
+                self.op_as_is(Cast { to }, vec![Some(v)], ty)
+            }
+            _ => v,
+        }
+    }
+
+    fn op_as_is(
+        &mut self,
+        kind: impl Into<OpKind>,
+        operands: Vec<Option<Value>>,
         ty: Type,
     ) -> Value {
         let spec = OpSpec::new(kind)
@@ -204,7 +228,7 @@ impl<'a> LayerCx<'_, 'a> {
         name: &'static str,
         dims: &[u64],
     ) -> Result<Option<Value>, FrontendError> {
-        let dtype = self.policy.variable.unwrap_or(DType::F32);
+        let dtype = self.policy.dtype.unwrap_or(DType::F32);
         let ty = TensorType::of(dtype, dims);
         if let Some((entry, value)) = self.weights.get(name) {
             return Ok((*self.pool.ty(*entry) == ty).then_some(*value));

@@ -20,7 +20,7 @@ pub(super) fn emit(cx: &mut LayerCx<'_, '_>) -> Emit {
     if !cx.layer.is_builtin() {
         return Ok(Emitted::Opaque(None));
     }
-    if cx.policy.compute.is_none() && !is_operation(cx.layer) {
+    if cx.policy.dtype.is_none() && !is_operation(cx.layer) {
         return super::cx::opaque("an unknown dtype policy");
     }
     if is_operation(cx.layer) {
@@ -84,7 +84,7 @@ pub(super) fn emit(cx: &mut LayerCx<'_, '_>) -> Emit {
 }
 
 /// Whether the entry is a function call recorded as a layer: it has no weights and no dtype policy.
-fn is_operation(layer: &Layer<'_>) -> bool {
+pub(super) fn is_operation(layer: &Layer<'_>) -> bool {
     matches!(layer.class, "TFOpLambda" | "SlicingOpLambda")
         || layer.module.is_some_and(|m| m.starts_with("keras.src.ops") || m == "keras.ops")
 }

@@ -285,19 +285,42 @@ fn quantized_layers_are_marked() {
 }
 
 #[test]
-fn mixed_policies_keep_the_type_of_the_variables() {
+fn types_are_those_of_the_weights() {
     let dense = |dtype: &str| {
         let config = format!(r#""units": 2, "dtype": {dtype}"#);
         module(&sequential("[null, 4]", &[layer("Dense", "d", &config)]))
     };
-    for (policy, result) in
-        [("mixed_float16", "f16"), ("mixed_bfloat16", "bf16"), ("float32", "f32")]
-    {
+    for policy in ["mixed_float16", "mixed_bfloat16", "float32"] {
         let m = dense(&format!(r#"{{"class_name": "Policy", "config": {{"name": "{policy}"}}}}"#));
         let g = main_graph(&m);
         assert_eq!(ty(g, "d/kernel"), "tensor<4x2xf32>");
-        assert_eq!(ty(g, "d"), format!("tensor<?x2x{result}>"));
+        assert_eq!(ty(g, "d"), "tensor<?x2xf32>");
         assert_eq!(m.attrs.contains_key("dtype_policies"), policy != "float32");
     }
-    assert_eq!(ty(main_graph(&dense(r#""float16""#)), "d/kernel"), "tensor<4x2xf16>");
+    let m = dense(r#""float16""#);
+    assert_eq!(ty(main_graph(&m), "d/kernel"), "tensor<4x2xf16>");
+    assert_eq!(
+        lines(main_graph(&m)),
+        ["_: tensor<?x4xf16> = cast(x)", "d: tensor<?x2xf16> = linear(_, d/kernel, d/bias)"]
+    );
+}
+
+/// Integers pass through what only moves them and become floats where they meet weights.
+#[test]
+fn integers() {
+    let layers =
+        [layer("Reshape", "r", r#""target_shape": [2, 2]"#), layer("Dense", "d", r#""units": 3"#)];
+    let text = sequential("[null, 4]", &layers).replacen(
+        r#""batch_input_shape""#,
+        r#""dtype": "int32", "batch_input_shape""#,
+        1,
+    );
+    assert_eq!(
+        lines(main_graph(&module(&text))),
+        [
+            "r: tensor<?x2x2xi32> = reshape(x)",
+            "_: tensor<?x2x2xf32> = cast(r)",
+            "d: tensor<?x2x3xf32> = linear(_, d/kernel, d/bias)",
+        ]
+    );
 }

@@ -21,6 +21,9 @@ fn import(text: &str) -> Result<Module, FrontendError> {
 fn module(text: &str) -> Module {
     let m = import(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     normfold_ir::verify(&m).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    // Types that come from a document are not judged; those of a text are.
+    let again = text::parse(&print(&m)).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    normfold_ir::verify(&again).unwrap_or_else(|e| panic!("{e}\n{text}"));
     m
 }
 

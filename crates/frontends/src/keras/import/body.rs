@@ -369,7 +369,7 @@ fn input_type(layer: &Layer<'_>) -> Type {
     if ["sparse", "ragged"].iter().any(|k| config.get(k).and_then(Json::as_bool) == Some(true)) {
         return Type::Unknown;
     }
-    let Some(dtype) = Policy::of(layer).compute else { return Type::Unknown };
+    let Some(dtype) = Policy::of(layer).dtype else { return Type::Unknown };
     let shape = config.some("batch_input_shape").or(config.some("batch_shape"));
     shape::tensor(dtype, shape.and_then(shape::stated))
 }

@@ -46,6 +46,10 @@ pub(super) fn merge(cx: &mut LayerCx<'_, '_>) -> Emit {
     if rest.is_empty() || (kind == BinaryKind::Sub && rest.len() != 1) {
         return opaque("not as many operands as it needs");
     }
+    let dtype = cx.dtype(*first);
+    if cx.layer.class == "Average" && !dtype.is_arithmetic_float() {
+        return opaque("a mean of integers");
+    }
     // Every shape is checked before anything is made.
     let mut partial = Vec::new();
     for next in shapes.get(1..).unwrap_or_default() {
@@ -58,10 +62,6 @@ pub(super) fn merge(cx: &mut LayerCx<'_, '_>) -> Emit {
         y = cx.op(kind, [Some(y), Some(next)], ty);
     }
     if cx.layer.class == "Average" {
-        let dtype = cx.dtype(y);
-        if !dtype.is_arithmetic_float() {
-            return opaque("a mean of integers");
-        }
         let count = cx.literal(dtype, &[], &[tensors.len() as f64]);
         let ty = cx.ty(y, Some(shape));
         y = cx.op(BinaryKind::Div, [Some(y), Some(count)], ty);
@@ -92,6 +92,12 @@ fn concat(cx: &mut LayerCx<'_, '_>, tensors: &[Value], axis: i64) -> Emit {
     let Some(at) = shape::axis(axis, rank) else {
         return Err(cx.layer.invalid(format!("`axis` {axis} is none of an input of rank {rank}")));
     };
+    let dtypes = tensors.iter().map(|&v| cx.graph.ty(v).dtype());
+    if super::is_operation(cx.layer)
+        && !dtypes.clone().all(|d| d == dtypes.clone().next().flatten())
+    {
+        return opaque("operands of several element types");
+    }
     if shapes.iter().any(|s| s.len() != rank) {
         return Err(cx.layer.invalid("its inputs have several ranks"));
     }
@@ -372,6 +378,11 @@ fn binary(cx: &mut LayerCx<'_, '_>, kind: BinaryKind, a: Side, b: Side) -> Emit 
     else {
         return opaque("the element type of an operand is not known");
     };
+    if let (Side::Value(v), Side::Value(w)) = (&a, &b)
+        && cx.graph.ty(*v).dtype() != cx.graph.ty(*w).dtype()
+    {
+        return opaque("operands of several element types");
+    }
     let shape_of = |side: &Side| match side {
         Side::Value(v) => cx.shape(*v),
         Side::Literal(literal) => {
