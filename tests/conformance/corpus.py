@@ -107,6 +107,8 @@ output is valid by `onnx.checker`'s full check where the original is. "differenc
 outputs before and after, over the largest output, in onnxruntime with its own optimizations off (or in the engine named):
 at most `1e-5` is allowed, `2e-3` for f16 (`small_fp16`).
 
+`tests/conformance/corpus.py` makes this page from a directory of models; its head says how to run it.
+
 {table(["model", "norms", "folded", "kept, why", "difference"], models)}
 
 ## Keras architectures
