@@ -27,10 +27,12 @@ pub use error::{ParseError, line_column};
 pub use parse::parse;
 pub use print::{PrintError, PrintOptions, Weights, print, print_graph, print_op, write_to};
 
-/// Nesting of bodies, and of lists within attributes and constants, beyond which text is refused: the parser descends
-/// by recursion, and hostile text must not exhaust the stack.
+/// Nesting of bodies, of lists in attributes, of brackets around elements and of derived constants beyond which text is
+/// refused: the parser descends by recursion, and hostile text must not exhaust a small stack.
 const MAX_BODIES: u32 = 64;
-const MAX_LISTS: u32 = 256;
+const MAX_LISTS: u32 = 128;
+const MAX_BRACKETS: u32 = 64;
+const MAX_DERIVED: u32 = 16;
 
 /// Text in double quotes, escaped.
 pub fn quote(s: &str) -> String {

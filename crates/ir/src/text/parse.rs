@@ -320,6 +320,13 @@ impl<'a> Parser<'a> {
     }
 }
 
+fn nesting(depth: u32, limit: u32, span: &Span) -> Result<(), ParseError> {
+    if depth < limit {
+        return Ok(());
+    }
+    Err(ParseError::new(span.clone(), format!("nested deeper than {limit} levels")))
+}
+
 fn unexpected(token: &Token<'_>, span: Span, expected: &str) -> ParseError {
     ParseError::new(span, format!("expected {expected}, found {}", token.describe()))
         .label(format!("expected {expected}"))

@@ -1,6 +1,6 @@
 //! Attributes and types.
 
-use super::{AttrSpans, Parser, Span, unexpected};
+use super::{AttrSpans, Parser, Span, nesting, unexpected};
 use crate::{
     AttrMap, Attribute, DType, Dim, TensorType, Type,
     text::{
@@ -49,7 +49,7 @@ impl<'a> Parser<'a> {
                 Ok(Attribute::Str(s.into()))
             }
             Token::Punct('[') => {
-                self.nesting(depth, &span)?;
+                nesting(depth, MAX_LISTS, &span)?;
                 self.next()?;
                 let mut items = Vec::new();
                 while !self.eat(']')? {
@@ -96,13 +96,6 @@ impl<'a> Parser<'a> {
             }
             w => Ok(Attribute::Word(w.into())),
         }
-    }
-
-    pub(super) fn nesting(&self, depth: u32, span: &Span) -> Result<(), ParseError> {
-        if depth < MAX_LISTS {
-            return Ok(());
-        }
-        Err(ParseError::new(span.clone(), format!("nested deeper than {MAX_LISTS} levels")))
     }
 
     /// `unknown`, `tensor<…>` or `other<"…">`.

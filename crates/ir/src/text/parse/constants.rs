@@ -1,10 +1,10 @@
 //! Constants.
 
-use super::{Parser, Span, attributes::bytes, unexpected};
+use super::{Parser, Span, attributes::bytes, nesting, unexpected};
 use crate::{
     ConstData, ConstId, DType, ElementMap, MapTerm, Step, TensorType, Type,
     text::{
-        ParseError,
+        MAX_BRACKETS, MAX_DERIVED, ParseError,
         elements::{self, Literal},
         lexer::{Lexer, Token},
     },
@@ -75,7 +75,7 @@ impl<'a> Parser<'a> {
     /// The data of a constant.
     pub(super) fn data(&mut self, depth: u32) -> Result<Data<'a>, ParseError> {
         let (token, span) = self.next()?;
-        self.nesting(depth, &span)?;
+        nesting(depth, MAX_DERIVED, &span)?;
         match token {
             Token::Word("absent") => Ok(Data::Absent(None)),
             Token::Word("dense") => {
@@ -140,7 +140,7 @@ impl<'a> Parser<'a> {
             written.elements.push(element);
             return Ok(1);
         }
-        self.nesting(depth as u32, &span)?;
+        nesting(depth as u32, MAX_BRACKETS, &span)?;
         self.next()?;
         let known = written.extents.get(depth).copied();
         if known.is_none() {

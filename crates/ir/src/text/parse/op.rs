@@ -199,12 +199,14 @@ impl<'a> Parser<'a> {
         }
         let mut look = self.lexer;
         loop {
-            match look.token()?.0 {
+            let mut token = look.token()?.0;
+            if token == Token::Word("as") {
+                look.token()?;
+                token = look.token()?.0;
+            }
+            match token {
                 Token::Punct('=') => return Ok(true),
-                Token::Punct(',') | Token::Value(_) => {}
-                Token::Word("as") => {
-                    look.token()?;
-                }
+                Token::Punct(',') if matches!(look.token()?.0, Token::Value(_)) => {}
                 _ => return Ok(false),
             }
         }
