@@ -5,11 +5,8 @@
 //! // TOLERANCE: 2e-3        of the largest value; 1e-5 unless said otherwise
 //! // NO-EVAL: why           values are not compared
 //! ```
-//!
-//! A module attribute `cannot = ["create", "constant", "bias", "change"]` gives the module a document that cannot say these.
 
-use normfold_ir::{Attribute, Capabilities, DType, Module, OpKind, text::Weights};
-use std::sync::Arc;
+use normfold_ir::text::Weights;
 
 /// A golden case.
 #[derive(Clone, PartialEq, Debug)]
@@ -76,55 +73,6 @@ impl Case {
         }
         Ok(case)
     }
-}
-
-/// A document that cannot say what is listed.
-#[derive(Debug)]
-struct Cannot(Vec<Arc<str>>);
-
-impl Cannot {
-    fn allows(&self, what: &str) -> bool {
-        self.0.iter().all(|w| &**w != what)
-    }
-}
-
-impl Capabilities for Cannot {
-    fn may_create(&self, _: &OpKind, _: DType) -> bool {
-        self.allows("create")
-    }
-    fn may_add_constant(&self, _: DType) -> bool {
-        self.allows("constant")
-    }
-    fn may_add_bias(&self, _: &OpKind) -> bool {
-        self.allows("bias")
-    }
-    fn may_change(&self, _: &OpKind, _: &OpKind) -> bool {
-        self.allows("change")
-    }
-}
-
-/// Gives a module the document that its attribute `cannot` describes.
-///
-/// # Errors
-/// The attribute is no list of `create`, `constant`, `bias` and `change`.
-pub fn limit(module: &mut Module) -> Result<(), String> {
-    let Some(attribute) = module.attrs.get("cannot") else { return Ok(()) };
-    let ill = || "`cannot` is no list of \"create\", \"constant\", \"bias\", \"change\"".to_owned();
-    let Attribute::List(items) = attribute else { return Err(ill()) };
-    let words: Vec<Arc<str>> = items
-        .iter()
-        .map(|i| match i {
-            Attribute::Str(w) if matches!(&**w, "create" | "constant" | "bias" | "change") => {
-                Ok(w.clone())
-            }
-            _ => Err(ill()),
-        })
-        .collect::<Result<_, _>>()?;
-    let capabilities = Arc::new(Cannot(words));
-    for id in module.graph_ids() {
-        module.graph_mut(id).set_capabilities(capabilities.clone());
-    }
-    Ok(())
 }
 
 /// Words separated by blanks; blanks in braces or quotes do not separate.

@@ -6,10 +6,13 @@
 
 use crate::inputs;
 use normfold_ir::{
-    DType, Evaluator, Graph, GraphId, Module, OpId, OpKind, Tensor, TensorType, Type, Value,
-    eval::Binding,
+    DType, Evaluator, Graph, GraphId, Module, OpId, OpKind, Parameter, Tensor, TensorType, Type,
+    Value, eval::Binding,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc};
+
+/// Tensors whose elements are all smaller are judged as if the largest were this: what is left of a cancellation.
+const FLOOR: f64 = 1e-3;
 
 /// What was compared.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -62,7 +65,7 @@ fn equal(
     }
     let (x, y) = (a.to_f64s(), b.to_f64s());
     let largest = x.iter().filter(|v| v.is_finite()).fold(0.0_f64, |m, v| m.max(v.abs()));
-    let bound = if a.dtype().is_float() { tolerance * largest + f64::MIN_POSITIVE } else { 0.0 };
+    let bound = if a.dtype().is_float() { tolerance * largest.max(FLOOR) } else { 0.0 };
     for (i, (&p, &q)) in x.iter().zip(&y).enumerate() {
         let same = p == q || p.is_nan() && q.is_nan() || (p - q).abs() <= bound;
         if !same {
@@ -81,32 +84,8 @@ fn equal(
 /// The results of a graph, and what ops without a definition read, on deterministic inputs.
 fn observe(module: &Module, id: GraphId) -> Result<BTreeMap<String, Arc<Tensor>>, String> {
     let g = module.graph(id);
-    let context =
-        |what: &str, e: &dyn std::fmt::Display| format!("graph {:?}, {what}: {e}", g.name());
-    let mut evaluator = Evaluator::new(g, &module.constants);
-    for (i, &p) in g.parameters().iter().enumerate() {
-        let v = g.result(p, 0);
-        let name = format!("parameter {i}");
-        match inputs::tensor(&name, g.ty(v)) {
-            Some(t) => evaluator.bind(v, Binding::Tensor(t)),
-            None if g.is_unused(v) => {}
-            None => return Err(context(&name, &format!("no input of type {}", g.ty(v)))),
-        }
-    }
-    let order = g.topo_order().map_err(|_| format!("graph {:?} has a cycle", g.name()))?;
-    let undefined: Vec<OpId> = order.into_iter().filter(|&op| is_undefined(g, op)).collect();
-    for &op in &undefined {
-        for v in g.results(op).filter(|&v| !g.is_unused(v)) {
-            let name = format!("{} result {}", g.location(op), v.result);
-            // Where nothing is known of the result: the shape of the first operand.
-            let like = g.operand(op, 0).and_then(|x| evaluator.dims(x).ok());
-            let like = like.map(|dims| Type::from(TensorType::of(DType::F32, &dims)));
-            let t = inputs::tensor(&name, g.ty(v))
-                .or_else(|| inputs::tensor(&name, &like?))
-                .ok_or_else(|| context(&name, &format!("no value of type {}", g.ty(v))))?;
-            evaluator.bind(v, Binding::Tensor(t));
-        }
-    }
+    let context = |what: &str, e: &dyn Display| format!("graph {:?}, {what}: {e}", g.name());
+    let (mut evaluator, undefined) = bound(module, id)?;
     let mut seen = BTreeMap::new();
     let mut see = |name: String, v: Option<Value>| -> Result<(), String> {
         if let Some(v) = v
@@ -126,6 +105,69 @@ fn observe(module: &Module, id: GraphId) -> Result<BTreeMap<String, Arc<Tensor>>
         }
     }
     Ok(seen)
+}
+
+/// An evaluator of a graph that has values for its parameters and for the results of ops without a definition, and these
+/// ops.
+fn bound(module: &Module, id: GraphId) -> Result<(Evaluator<'_>, Vec<OpId>), String> {
+    let g = module.graph(id);
+    let context = |what: &str, e: &dyn Display| format!("graph {:?}, {what}: {e}", g.name());
+    let mut evaluator = Evaluator::new(g, &module.constants);
+    for (i, &p) in g.parameters().iter().enumerate() {
+        let v = g.result(p, 0);
+        let name = format!("parameter {i}");
+        let input = match inputs::tensor(&name, g.ty(v)) {
+            None if g.is_unused(v) => continue,
+            None => handed_in(module, id, p)?.and_then(|ty| inputs::tensor(&name, &ty)),
+            known => known,
+        };
+        let input =
+            input.ok_or_else(|| context(&name, &format!("no input of type {}", g.ty(v))))?;
+        evaluator.bind(v, Binding::Tensor(input));
+    }
+    let order = g.topo_order().map_err(|_| format!("graph {:?} has a cycle", g.name()))?;
+    let undefined: Vec<OpId> = order.into_iter().filter(|&op| is_undefined(g, op)).collect();
+    for &op in &undefined {
+        for v in g.results(op).filter(|&v| !g.is_unused(v)) {
+            let name = format!("{} result {}", g.location(op), v.result);
+            // Where nothing is known of the result: the shape of the first operand.
+            let like = g.operand(op, 0).and_then(|x| evaluator.dims(x).ok());
+            let like = like.map(|dims| Type::from(TensorType::of(DType::F32, &dims)));
+            let t = inputs::tensor(&name, g.ty(v))
+                .or_else(|| inputs::tensor(&name, &like?))
+                .ok_or_else(|| context(&name, &format!("no value of type {}", g.ty(v))))?;
+            evaluator.bind(v, Binding::Tensor(t));
+        }
+    }
+    Ok((evaluator, undefined))
+}
+
+/// The type that a value handed in turns out to have outside: what a body captures, or what the first call gives.
+fn handed_in(module: &Module, inner: GraphId, parameter: OpId) -> Result<Option<Type>, String> {
+    let g = module.graph(inner);
+    let OpKind::Parameter(Parameter { index, capture }) = *g.kind(parameter) else {
+        return Ok(None);
+    };
+    let uses = |g: &Graph, op: OpId, name: &str| match g.kind(op) {
+        OpKind::Call(c) => !capture && &*c.callee == name,
+        _ => capture && g.regions(op).contains(&inner),
+    };
+    let site = module
+        .graph_ids()
+        .flat_map(|id| module.graph(id).ops().map(move |op| (id, op)))
+        .find(|&(id, op)| uses(module.graph(id), op, g.name()));
+    let Some((around, op)) = site else { return Ok(None) };
+    let outer = module.graph(around);
+    let v = match capture {
+        true => outer.captures(op).nth(index as usize).flatten(),
+        false => outer.operand(op, index as usize),
+    };
+    let Some(v) = v else { return Ok(None) };
+    let (mut evaluator, _) = bound(module, around)?;
+    match (evaluator.dtype(v), evaluator.dims(v)) {
+        (Ok(dtype), Ok(dims)) => Ok(Some(TensorType::of(dtype, &dims).into())),
+        _ => Ok(None),
+    }
 }
 
 fn is_undefined(g: &Graph, op: OpId) -> bool {

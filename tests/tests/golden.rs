@@ -5,15 +5,9 @@
 //! changes nothing, and that the module computes what it computed.
 
 use normfold_driver::{Driver, Input, Opened, Report, RunOptions, passes::ManagerOptions, reasons};
-use normfold_ir::{
-    Module,
-    text::{self, PrintOptions, Weights},
-};
+use normfold_ir::text::Weights;
 use normfold_passes::builtin;
-use normfold_tests::{
-    case::{Case, limit},
-    compare, folder,
-};
+use normfold_tests::{case::Case, compare, folder, print, round_trip};
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
 #[test]
@@ -55,7 +49,6 @@ fn run(path: &Path) -> Result<String, String> {
     let before = open()?;
     round_trip(before.module()).map_err(|e| format!("before: {e}"))?;
     let mut after = open()?;
-    limit(after.module_mut())?;
     let report = execute(&mut after)?;
     normfold_ir::verify(after.module()).map_err(|e| format!("not valid afterwards:\n{e}"))?;
     round_trip(after.module()).map_err(|e| format!("after: {e}"))?;
@@ -97,23 +90,6 @@ fn snapshot(after: &Opened, report: &Report, weights: Weights) -> Result<String,
         out.push('\n');
     }
     Ok(out)
-}
-
-fn print(module: &Module, weights: Weights) -> Result<String, String> {
-    text::print(module, &PrintOptions { weights }).map_err(|e| e.to_string())
-}
-
-/// What is printed is parsed again as the same.
-fn round_trip(module: &Module) -> Result<(), String> {
-    for weights in [Weights::Hash, Weights::Full, Weights::None] {
-        let once = print(module, weights)?;
-        let parsed = text::parse(&once).map_err(|e| format!("{e} in\n{once}"))?;
-        let again = print(&parsed, weights)?;
-        if once != again {
-            return Err(format!("the text form does not round-trip:\n{once}\n---\n{again}"));
-        }
-    }
-    Ok(())
 }
 
 /// Every reason that a pass gives has a heading in docs/legality.md and occurs in a snapshot, and nothing else has a heading.

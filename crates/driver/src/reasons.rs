@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn only_headings_that_are_codes_count() {
         let found: Vec<_> = sections(
-            "# Title\n\n## The maths\n\nx\n\n## `a-b`\n\nIt is so. Really.\n\nMore.\n## c\ny",
+            "# Title\n\n## The maths\n\nx\n\n## `a-b`\n\nIt is\nso. Really.\n\nMore.\n## c\ny",
         )
         .collect();
         let expected = [

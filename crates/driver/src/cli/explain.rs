@@ -15,6 +15,8 @@ use std::{io, time::Instant};
 
 /// What `explain` runs unless told otherwise.
 const PIPELINE: &str = "fold-bn";
+/// The reason of a batch norm that folds as soon as the weights are there, as in a Keras architecture.
+const WEIGHTS_ABSENT: &str = "weights-absent";
 /// Names longer than this push the rest of their line to the right.
 const NAME_WIDTH: usize = 44;
 
@@ -69,6 +71,15 @@ fn human(out: &mut Output, report: &Report, input: &str) -> io::Result<()> {
             ))?;
             continue;
         }
+        if r.code == WEIGHTS_ABSENT {
+            out.print(format_args!(
+                "  {name}{:gap$}  {}  {}\n",
+                "",
+                Styled(GOOD, "would"),
+                r.message
+            ))?;
+            continue;
+        }
         out.print(format_args!(
             "  {name}{:gap$}  {}   {}: {}\n",
             "",
@@ -85,12 +96,11 @@ fn human(out: &mut Output, report: &Report, input: &str) -> io::Result<()> {
         out.print(format_args!("\n"))?;
     }
     let noun = if norms.total == 1 { "batch norm" } else { "batch norms" };
-    let line = format!(
-        "{input}: {} {noun}, {} fold, {} kept",
-        norms.total,
-        norms.folded,
-        norms.kept_total()
-    );
+    let would = norms.kept.get(WEIGHTS_ABSENT).copied().unwrap_or(0);
+    let would_fold =
+        if would > 0 { format!(", {would} would with their weights") } else { String::new() };
+    let (folded, kept) = (norms.folded, norms.kept_total() - would);
+    let line = format!("{input}: {} {noun}, {folded} fold{would_fold}, {kept} kept", norms.total);
     out.print(format_args!("{}\n", Styled(STRONG, line)))?;
     for (code, n) in &norms.kept {
         out.print(format_args!(

@@ -104,7 +104,13 @@ fn redacted(text: &str) -> String {
                 words[i - 1] = format!("{open}_");
             }
         }
-        out.push_str(&words.join(" "));
+        let joined = words.join(" ");
+        // Columns shift with the number of digits.
+        let is_table = joined.contains("_ ms");
+        out.push_str(&match is_table {
+            true => words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" "),
+            false => joined,
+        });
     }
     out
 }

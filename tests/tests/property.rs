@@ -1,0 +1,86 @@
+//! Random modules compute what they computed, whatever pipeline ran. A failure prints a seed; `arbtest(…).seed(…)` shows it
+//! again, and the module's text, which the message holds, becomes a golden case.
+
+use arbtest::arbtest;
+use normfold_driver::Driver;
+use normfold_ir::{
+    DType,
+    text::{self, PrintOptions, Weights},
+};
+use normfold_passes::ManagerOptions;
+use normfold_tests::{compare, random, round_trip};
+
+fn check(pipeline: &str) {
+    let driver = Driver::new();
+    let parsed = driver.parse_pipeline(pipeline).expect("a pipeline");
+    let clean = driver.parse_pipeline("dce").expect("a pipeline");
+    let options = ManagerOptions::default().verify_each(true);
+    arbtest(|u| {
+        // In f64 rounding hides nothing; f32 is what models have.
+        let (dtype, tolerance) =
+            if u.ratio(3, 4)? { (DType::F64, 1e-9) } else { (DType::F32, 1e-3) };
+        let mut before = random::module(u, dtype)?;
+        // A reader that nothing reads keeps a batch norm in the first run, and is gone in the second.
+        driver.run_module(&mut before, &clean, options, &mut []).unwrap_or_else(|e| panic!("{e}"));
+        let text = text::print(&before, &PrintOptions { weights: Weights::Full }).expect("text");
+        let told = |what: &str| format!("{what}, by --passes={pipeline}:\n{text}");
+        if let Err(e) = normfold_ir::verify(&before) {
+            panic!("the generator makes invalid modules: {e}\n{text}");
+        }
+        round_trip(&before).unwrap_or_else(|e| panic!("{}", told(&e)));
+
+        let mut after = before.clone();
+        let report = driver
+            .run_module(&mut after, &parsed, options, &mut [])
+            .unwrap_or_else(|e| panic!("{}", told(&e.to_string())));
+        compare::modules(&before, &after, tolerance).unwrap_or_else(|e| panic!("{}", told(&e)));
+        round_trip(&after).unwrap_or_else(|e| panic!("{}", told(&e)));
+        let norms = report.batch_norms;
+        assert_eq!(
+            norms.total,
+            norms.folded + norms.kept_total(),
+            "{}",
+            told("a batch norm has no verdict")
+        );
+
+        let again = driver
+            .run_module(&mut after, &parsed, options, &mut [])
+            .unwrap_or_else(|e| panic!("{}", told(&e.to_string())));
+        assert!(
+            again.passes.iter().all(|p| !p.changed),
+            "{}",
+            told("a second run changes something")
+        );
+        Ok(())
+    })
+    .budget_ms(4000);
+}
+
+#[test]
+fn folding_keeps_values() {
+    check("fold-bn,dce");
+}
+
+#[test]
+fn folding_after_canonicalizing_keeps_values() {
+    check("canonicalize,fold-bn,dce");
+}
+
+#[test]
+fn the_generator_makes_what_folds_and_what_does_not() {
+    let driver = Driver::new();
+    let parsed = driver.parse_pipeline("fold-bn").expect("a pipeline");
+    let (mut folded, mut kept) = (0, std::collections::BTreeSet::new());
+    arbtest(|u| {
+        let mut module = random::module(u, DType::F64)?;
+        let report = driver
+            .run_module(&mut module, &parsed, ManagerOptions::default(), &mut [])
+            .unwrap_or_else(|e| panic!("{e}"));
+        folded += report.batch_norms.folded;
+        kept.extend(report.batch_norms.kept.keys().copied());
+        Ok(())
+    })
+    .budget_ms(1000);
+    assert!(folded > 50, "{folded}");
+    assert!(kept.len() > 4, "{kept:?}");
+}
