@@ -167,8 +167,8 @@ pub(crate) fn plan(
                 Some(n) if taken.get(n).is_none_or(|owner| *owner == Some(v)) => {
                     taken.insert(n.clone(), Some(v));
                 }
-                // The first result is never optional.
-                None if v.result > 0 && graph.is_unused(v) => {}
+                // What a node of the document leaves out it may leave out; the first result of a new one it may not.
+                None if graph.is_unused(v) && (v.result > 0 || graph.origin(op).is_some()) => {}
                 _ => {
                     let base = match name {
                         Some(n) => n.clone(),

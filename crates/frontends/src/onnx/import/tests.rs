@@ -449,3 +449,17 @@ fn references_to_a_functions_attributes_stay_opaque() {
     assert!(o.pure);
     assert!(matches!(f.kind(def(f, "r")), OpKind::Concat(c) if c.axis == 0));
 }
+
+#[test]
+fn absent_results_stay_absent() {
+    let n = node("LSTM", &["x", "x", "x"], &["", "y"]);
+    let document =
+        model(8, 17, graph(vec![n], vec![], vec![value("x", &[2])], vec![value("y", &[2])]));
+    let options = crate::onnx::OpenOptions::default();
+    let (open, m) = crate::onnx::OnnxDocument::from_bytes(document.0.clone(), &options).unwrap();
+    let lstm = def(main(&m), "y");
+    assert_eq!(names(main(&m), main(&m).results(lstm).map(Some)), "? y");
+    let mut out = Vec::new();
+    open.save_to(&m, &mut out, Default::default()).unwrap();
+    assert_eq!(out, document.0);
+}
