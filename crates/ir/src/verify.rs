@@ -8,7 +8,8 @@
 //! 2. A graph ends in exactly one `return`.
 //! 3. A `parameter` has no operands and one result. Indices of arguments are 0, 1, …, each once. Captures are parameters
 //!    of bodies only, each capture of the owner at most once per body.
-//! 4. No two values of a graph have the same name.
+//! 4. No two values of a graph have the same name, constants aside: a pass names a new one for what it stands for, and
+//!    documents find names that are free.
 //! 5. `return` names all of its operands or none.
 //!
 //! Modules:
