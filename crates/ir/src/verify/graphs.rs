@@ -54,12 +54,10 @@ impl Verifier<'_> {
         }
         self.parameters(g);
         let mut names = HashSet::new();
-        for &op in ops {
-            let is_constant = matches!(g.kind(op), OpKind::Constant(_));
+        for &op in ops.iter().filter(|&&op| !matches!(g.kind(op), OpKind::Constant(_))) {
             for v in g.results(op) {
                 if let Some(name) = g.value_name(v)
                     && !names.insert(name)
-                    && !is_constant
                 {
                     self.op_error(4, g, op, format!("a second value is named {}", quote(name)));
                 }
