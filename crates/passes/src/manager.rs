@@ -12,14 +12,14 @@ use crate::{
 };
 use indexmap::IndexMap;
 use interface::Interface;
-use normfold_ir::{GraphId, Module, Remark, RemarkKind};
+use normfold_ir::{GraphId, Module, Remark, RemarkKind, verify};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How a pipeline is run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct ManagerOptions {
-    /// Verify the module after each pass. On by default in builds with debug assertions.
+    /// Verify the module before the first pass and after each. On by default in builds with debug assertions.
     pub verify_each: bool,
     /// Let no pass rewrite after that many rewrites of the whole pipeline: bisects a wrong one.
     pub stop_after_rewrites: Option<u64>,
@@ -132,6 +132,7 @@ impl PassManager {
             budget: self.options.stop_after_rewrites.unwrap_or(u64::MAX),
             unsettled: Vec::new(),
         };
+        run.verify_input()?;
         run.pipeline(pipeline, 0)?;
         Ok(run.report())
     }
@@ -165,6 +166,18 @@ struct Run<'p, 'm, 'i, 'j> {
 }
 
 impl Run<'_, '_, '_, '_> {
+    /// What was broken before is not the fault of a pass.
+    fn verify_input(&self) -> Result<(), PassError> {
+        let Some(first) = self.steps.first().filter(|_| self.options.verify_each) else {
+            return Ok(());
+        };
+        verify(self.module).map_err(|errors| PassError::BrokenInput {
+            pass: first.call.info().name.into(),
+            location: self.module.name().clone(),
+            message: format!("the module is not valid:\n{errors}"),
+        })
+    }
+
     /// Runs the items, whose first pass is at position `at`. Returns whether anything changed, and the position after.
     fn pipeline(&mut self, pipeline: &Pipeline, mut at: usize) -> Result<(bool, usize), PassError> {
         let mut changed = false;
@@ -221,8 +234,7 @@ impl Run<'_, '_, '_, '_> {
         for i in self.instrumentation.iter_mut() {
             i.before_pass(&about, self.module);
         }
-        let result = self.over_graphs(at, name);
-        match result {
+        match self.over_graphs(at, name).and_then(|changed| self.verify_after(name, changed)) {
             Ok(changed) => {
                 tracing::debug!(changed, rewrites = self.steps[at].ledger.rewrites, "finished");
                 self.steps[at].changed |= changed;
@@ -239,6 +251,16 @@ impl Run<'_, '_, '_, '_> {
                 Err(error)
             }
         }
+    }
+
+    fn verify_after(&self, name: &'static str, changed: bool) -> Result<bool, PassError> {
+        if self.options.verify_each {
+            verify(self.module).map_err(|errors| PassError::Verify {
+                pass: name.into(),
+                message: errors.to_string(),
+            })?;
+        }
+        Ok(changed)
     }
 
     fn over_graphs(&mut self, at: usize, name: &'static str) -> Result<bool, PassError> {

@@ -137,6 +137,26 @@ fn the_interface_may_not_change() {
 }
 
 #[test]
+fn the_verifier_blames_the_pass_that_broke_the_module() {
+    let idle = pass(|_, _| Ok(PassOutcome::unchanged()));
+    let drops_operand = pass(|g, _| {
+        let y = g.operand(g.return_op().unwrap(), 0).unwrap();
+        g.set_operand(normfold_ir::Use { user: y.op, operand: 0 }, None);
+        Ok(PassOutcome::unchanged())
+    });
+    let options = ManagerOptions::default().verify_each(true);
+    let run = |p: &Pipeline, m: &mut Module| PassManager::new(options).run(p, m);
+    let mut m = module(0);
+    let p = Pipeline::new().then(idle.clone()).then(drops_operand);
+    let error = run(&p, &mut m).unwrap_err();
+    assert!(matches!(error, PassError::Verify { .. }), "{error}");
+    let error = run(&Pipeline::new().then(idle), &mut m).unwrap_err();
+    assert!(matches!(error, PassError::BrokenInput { .. }), "{error}");
+    assert!(error.to_string().contains("the module is not valid"), "{error}");
+    assert!(run(&Pipeline::new(), &mut m).is_ok());
+}
+
+#[test]
 fn the_budget_is_one_for_all() {
     let p = Pipeline::parse("dce,fixpoint(dce,canonicalize)", &builtin()).unwrap();
     for limit in 0..=5 {
