@@ -302,21 +302,22 @@ impl Around<'_> {
     }
 
     fn transpose(&mut self, perm: &[i64]) {
-        let (Some(x), Some(r)) = (self.operand(0), self.result) else { return };
-        let (Some(from), Some(_)) = (&x.shape, &r.shape) else { return };
-        let dims: Option<Vec<Dim>> = if perm.is_empty() {
-            Some(from.iter().rev().cloned().collect())
-        } else if perm.len() != from.len() {
+        let Some(x) = self.operand(0) else { return };
+        let Some(from) = x.shape.clone() else { return };
+        if !perm.is_empty() && perm.len() != from.len() {
             self.wrong.push(format!("`perm` has {} axes, operand 0 is a {x}", perm.len()));
             return;
-        } else {
-            let axis = |&p: &i64| from.get(usize::try_from(p).ok()?).cloned();
-            perm.iter().map(axis).collect()
+        }
+        let axis = |&p: &i64| from.get(usize::try_from(p).ok()?).cloned();
+        let dims: Option<Vec<Dim>> = match perm {
+            [] => Some(from.iter().rev().cloned().collect()),
+            _ => perm.iter().map(axis).collect(),
         };
-        let Some(dims) = dims else { return };
-        let expected = TensorType { dtype: x.dtype, shape: Some(dims.into()) };
-        if shapes_differ(&expected, r) {
-            self.wrong.push(format!("gives a {r}, not a {expected}"));
+        if let (Some(dims), Some(r)) = (dims, self.result) {
+            let expected = TensorType { dtype: x.dtype, shape: Some(dims.into()) };
+            if r.rank() == expected.rank() && shapes_differ(&expected, r) {
+                self.wrong.push(format!("gives a {r}, not a {expected}"));
+            }
         }
     }
 

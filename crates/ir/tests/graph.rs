@@ -1,0 +1,339 @@
+//! The dataflow graph: ids, uses, order.
+
+use arbtest::arbitrary::Result;
+use normfold_ir::*;
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+fn op(g: &mut Graph, operands: &[Value]) -> Value {
+    let spec = Opaque { name: "Any".into(), ..Opaque::default() };
+    let spec = OpSpec::new(spec).operands(operands.iter().map(|&v| Some(v))).result(Type::Unknown);
+    let op = g.create(spec);
+    g.result(op, 0)
+}
+
+fn empty() -> Graph {
+    Graph::new("g", GraphRole::Main)
+}
+
+fn panics(f: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(f)).is_err()
+}
+
+#[test]
+fn stale_ids_are_caught() {
+    let mut g = empty();
+    let a = op(&mut g, &[]);
+    let kept = op(&mut g, &[]);
+    g.erase(a.op);
+    assert!(!g.contains(a.op));
+    assert!(panics(|| drop(g.kind(a.op).clone())));
+    // The slot is handed out again, the id is not.
+    let b = op(&mut g, &[]);
+    assert_eq!(b.op.slot(), a.op.slot());
+    assert_ne!(b.op, a.op);
+    assert!(!g.contains(a.op) && g.contains(b.op));
+    assert!(panics(|| drop(g.kind(a.op).clone())));
+    assert!(panics(|| drop(g.ty(a).clone())));
+    assert!(panics(|| assert_eq!(g.uses(a).count(), 0)));
+    assert!(panics(|| g.set_operand(Use { user: kept.op, operand: 0 }, Some(a))));
+    assert!(panics(|| {
+        g.create(OpSpec::new(UnaryKind::Relu).operand(a).result(Type::Unknown));
+    }));
+}
+
+#[test]
+fn what_is_used_is_not_erased() {
+    let mut g = empty();
+    let a = op(&mut g, &[]);
+    let b = op(&mut g, &[a]);
+    assert!(panics(|| g.erase(a.op)));
+    g.erase(b.op);
+    g.erase(a.op);
+    assert!(g.is_empty());
+}
+
+#[test]
+fn there_is_one_return() {
+    let mut g = empty();
+    let ret = g.create(OpSpec::new(Return::default()));
+    assert!(panics(|| {
+        g.create(OpSpec::new(Return::default()));
+    }));
+    let mut g = empty();
+    let again = g.create(OpSpec::new(Return::default()));
+    g.erase(again);
+    assert_eq!(g.return_op(), None);
+    assert_eq!(ret, again);
+}
+
+/// 100,000 readers of one value move to another and back, in time linear in them: quadratically this takes minutes.
+#[test]
+fn uses_are_replaced_in_linear_time() {
+    const N: usize = 100_000;
+    let mut g = empty();
+    let (a, b) = (op(&mut g, &[]), op(&mut g, &[]));
+    let users: Vec<Value> = (0..N).map(|_| op(&mut g, &[a])).collect();
+    assert_eq!(g.uses(a).count(), N);
+    assert_eq!(g.replace_all_uses(a, b), N);
+    assert_eq!((g.uses(a).count(), g.uses(b).count()), (0, N));
+    assert_eq!(g.replace_all_uses(b, a), N);
+    assert_eq!(g.replace_all_uses(a, a), 0);
+    assert!(users.iter().all(|u| g.operand(u.op, 0) == Some(a)));
+    // Oldest first: the order in which naive lists are slowest.
+    users.iter().for_each(|u| g.erase(u.op));
+    assert!(!g.has_uses(a.op));
+    assert_eq!(g.len(), 2);
+}
+
+/// One op of 100,000 operands and as many captures.
+#[test]
+fn operands_in_any_number() {
+    const N: u32 = 100_000;
+    let mut g = empty();
+    let a = op(&mut g, &[]);
+    let user = g.create(OpSpec::new(Opaque::default()));
+    for i in 0..N {
+        g.set_operand(Use { user, operand: i }, Some(a));
+        assert_eq!(g.add_capture(user, a), i);
+    }
+    assert_eq!(g.uses(a).count(), 2 * N as usize);
+    assert_eq!(g.uses(a).filter(|u| u.capture().is_some()).count(), N as usize);
+    g.truncate_operands(user, 10);
+    assert_eq!((g.num_operands(user), g.captures(user).len()), (10, N as usize));
+    assert_eq!(g.uses(a).count(), N as usize + 10);
+    g.erase(user);
+    assert!(!g.has_uses(a.op));
+}
+
+/// Slots of operands with gaps: what lies between is absent.
+#[test]
+fn absent_operands() {
+    let mut g = empty();
+    let a = op(&mut g, &[]);
+    let user = op(&mut g, &[]);
+    g.set_operand(Use { user: user.op, operand: 3 }, Some(a));
+    assert_eq!(g.operands(user.op).collect::<Vec<_>>(), [None, None, None, Some(a)]);
+    assert_eq!(g.single_value_use(a), Some(Use { user: user.op, operand: 3 }));
+    g.set_operand(Use { user: user.op, operand: 3 }, None);
+    assert!(g.is_unused(a));
+}
+
+/// The graph beside a model of it that a child could follow: for each op its lists, and nothing else.
+#[derive(Default)]
+struct Naive {
+    ops: Vec<(OpId, Vec<Option<Value>>, Vec<Option<Value>>)>,
+}
+
+impl Naive {
+    fn uses(&self, v: Value) -> BTreeSet<(OpId, u32)> {
+        let list = |op: OpId, l: &[Option<Value>], bit: u32| -> Vec<(OpId, u32)> {
+            let reads = l.iter().enumerate().filter(|(_, x)| **x == Some(v));
+            reads.map(|(i, _)| (op, i as u32 | bit)).collect()
+        };
+        self.ops
+            .iter()
+            .flat_map(|(op, own, captures)| {
+                [list(*op, own, 0), list(*op, captures, Use::CAPTURE)].concat()
+            })
+            .collect()
+    }
+
+    fn check(&self, g: &Graph) {
+        assert_eq!(g.len(), self.ops.len());
+        for (op, own, captures) in &self.ops {
+            assert_eq!(g.operands(*op).collect::<Vec<_>>(), *own);
+            assert_eq!(g.captures(*op).collect::<Vec<_>>(), *captures);
+            for v in g.results(*op) {
+                let uses: Vec<(OpId, u32)> = g.uses(v).map(|u| (u.user, u.operand)).collect();
+                let set: BTreeSet<_> = uses.iter().copied().collect();
+                assert_eq!(uses.len(), set.len(), "a use is listed twice");
+                assert_eq!(set, self.uses(v));
+                let single = if uses.len() == 1 { uses.first().copied() } else { None };
+                assert_eq!(g.single_value_use(v).map(|u| (u.user, u.operand)), single);
+            }
+        }
+    }
+}
+
+/// Random links and unlinks around few ops, so that lists grow far beyond what one node holds.
+#[test]
+fn uses_are_those_of_a_naive_model() {
+    arbtest::arbtest(|u| {
+        let mut g = empty();
+        let mut model = Naive::default();
+        for _ in 0..u.int_in_range(1..=400)? {
+            let ops = model.ops.len();
+            let value = |u: &mut arbtest::arbitrary::Unstructured<'_>,
+                         g: &Graph,
+                         model: &Naive|
+             -> Result<Option<Value>> {
+                let op = model.ops[u.choose_index(model.ops.len())?].0;
+                Ok(Some(g.result(op, u.choose_index(2)?)))
+            };
+            match u.int_in_range(0..=9)? {
+                0 | 1 if ops < 5 => {
+                    let op = g.create(
+                        OpSpec::new(Opaque::default()).result(Type::Unknown).result(Type::Unknown),
+                    );
+                    model.ops.push((op, vec![], vec![]));
+                }
+                _ if ops == 0 => {}
+                2..=5 => {
+                    // A run of slots at once: lists become long.
+                    let at = u.choose_index(ops)?;
+                    let first = u.int_in_range(0..=200)?;
+                    for slot in first..first + u.int_in_range(1..=60)? {
+                        let v = value(u, &g, &model)?;
+                        let (op, own, _) = &mut model.ops[at];
+                        if own.len() <= slot {
+                            own.resize(slot + 1, None);
+                        }
+                        own[slot] = v;
+                        g.set_operand(Use { user: *op, operand: slot as u32 }, v);
+                    }
+                }
+                6 => {
+                    let at = u.choose_index(ops)?;
+                    let v = value(u, &g, &model)?;
+                    let (op, _, captures) = &mut model.ops[at];
+                    for _ in 0..u.int_in_range(1..=30)? {
+                        captures.push(v);
+                        assert_eq!(g.add_capture(*op, v.unwrap()) as usize + 1, captures.len());
+                    }
+                }
+                7 => {
+                    let at = u.choose_index(ops)?;
+                    let (op, own, _) = &mut model.ops[at];
+                    if !own.is_empty() {
+                        let slot = u.choose_index(own.len())?;
+                        for s in slot..own.len().min(slot + 20) {
+                            own[s] = None;
+                            g.set_operand(Use { user: *op, operand: s as u32 }, None);
+                        }
+                        let len = u.int_in_range(0..=own.len())?;
+                        if u.ratio(1, 4)? {
+                            own.truncate(len);
+                            g.truncate_operands(*op, len);
+                        }
+                    }
+                }
+                8 => {
+                    let (from, to) = (value(u, &g, &model)?, value(u, &g, &model)?);
+                    let expected = if from == to { 0 } else { model.uses(from.unwrap()).len() };
+                    assert_eq!(g.replace_all_uses(from.unwrap(), to.unwrap()), expected);
+                    for (_, own, captures) in &mut model.ops {
+                        own.iter_mut()
+                            .chain(captures)
+                            .filter(|v| **v == from)
+                            .for_each(|v| *v = to);
+                    }
+                }
+                _ => {
+                    let at = u.choose_index(ops)?;
+                    let op = model.ops[at].0;
+                    let results: Vec<Value> = g.results(op).collect();
+                    for (_, own, captures) in &mut model.ops {
+                        let dead = |v: &&mut Option<Value>| v.is_some_and(|v| results.contains(&v));
+                        own.iter_mut().filter(dead).for_each(|v| *v = None);
+                        captures.iter_mut().filter(dead).for_each(|v| *v = None);
+                    }
+                    for v in results {
+                        let uses: Vec<Use> = g.uses(v).collect();
+                        uses.into_iter().for_each(|u| g.set_operand(u, None));
+                    }
+                    g.erase(op);
+                    model.ops.remove(at);
+                }
+            }
+        }
+        model.check(&g);
+        Ok(())
+    })
+    .budget_ms(4000);
+}
+
+fn order(g: &Graph) -> Vec<u32> {
+    g.topo_order().unwrap().into_iter().map(|o| o.seq()).collect()
+}
+
+#[test]
+fn order_is_that_of_creation_where_it_can_be() {
+    let mut g = empty();
+    let a = op(&mut g, &[]);
+    let b = op(&mut g, &[a]);
+    let c = op(&mut g, &[a]);
+    g.create(OpSpec::new(Return::default()).operand(b));
+    let d = op(&mut g, &[c]);
+    assert_eq!(order(&g), [0, 1, 2, 4, 3], "return comes last");
+    // `b` now reads what was created after it; the rest stays.
+    g.set_operand(Use { user: b.op, operand: 0 }, Some(d));
+    assert_eq!(order(&g), [0, 2, 4, 1, 3]);
+}
+
+#[test]
+fn replacements_stand_where_what_they_replace_stood() {
+    let mut g = empty();
+    let a = op(&mut g, &[]);
+    let b = op(&mut g, &[a]);
+    let c = op(&mut g, &[b]);
+    let d = op(&mut g, &[a]);
+    let spec = OpSpec::new(UnaryKind::Relu).operand(a).result(Type::Unknown).at(b.op);
+    let new = g.create(spec);
+    g.replace_all_uses(b, g.result(new, 0));
+    g.erase(b.op);
+    let expected = [a.op, new, c.op, d.op].map(OpId::seq);
+    assert_eq!(order(&g), expected);
+}
+
+#[test]
+fn cycles_are_named() {
+    let mut g = empty();
+    let a = op(&mut g, &[]);
+    let b = op(&mut g, &[a, a]);
+    let c = op(&mut g, &[b]);
+    let d = op(&mut g, &[c]);
+    let downstream = op(&mut g, &[d, a]);
+    g.create(OpSpec::new(Return::default()).operand(downstream));
+    assert!(g.topo_order().is_ok());
+    g.set_operand(Use { user: b.op, operand: 1 }, Some(d));
+    let mut cycle: Vec<OpId> = g.topo_order().unwrap_err().ops;
+    cycle.sort();
+    assert_eq!(cycle, [b.op, c.op, d.op]);
+    g.set_operand(Use { user: b.op, operand: 1 }, None);
+    g.add_capture(c.op, c);
+    assert_eq!(g.topo_order().unwrap_err().ops, [c.op]);
+}
+
+/// Any acyclic graph: every op once, after what it reads, the same each time.
+#[test]
+fn orders_respect_operands() {
+    arbtest::arbtest(|u| {
+        let mut g = empty();
+        let n = u.int_in_range(1..=60)?;
+        let values: Vec<Value> = (0..n).map(|_| op(&mut g, &[])).collect();
+        // Links go along a random ranking, mostly not that of creation.
+        let mut rank: Vec<usize> = (0..n).collect();
+        for i in (1..n).rev() {
+            rank.swap(i, u.choose_index(i + 1)?);
+        }
+        for slot in 0..u.int_in_range(0..=150)? {
+            let (p, q) = (u.choose_index(n)?, u.choose_index(n)?);
+            if rank[p] < rank[q] {
+                g.set_operand(Use { user: values[q].op, operand: slot }, Some(values[p]));
+            }
+        }
+        let order = g.topo_order().unwrap();
+        assert_eq!(order.len(), n);
+        let mut done = BTreeSet::new();
+        for &o in &order {
+            assert!(g.operands(o).flatten().all(|v| done.contains(&v.op)));
+            assert!(done.insert(o));
+        }
+        assert_eq!(order, g.topo_order().unwrap());
+        Ok(())
+    })
+    .budget_ms(1500);
+}
