@@ -6,7 +6,7 @@
 
 use super::json::{Json, Value};
 use crate::FrontendError;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What error messages call the format.
 pub(super) const FORMAT: &str = "Keras model";
@@ -222,7 +222,7 @@ fn model<'a>(
     for (layer, entry) in layers.iter().zip(entries) {
         calls.push(refs.calls(layer, entry)?);
     }
-    let mut inputs = Vec::new();
+    let (mut inputs, mut listed) = (Vec::new(), HashSet::new());
     for (key, reference) in leaves(config, "input_layers", &place)? {
         let Tensor::Result { layer, .. } = refs.reference(reference).map_err(invalid)? else {
             continue;
@@ -230,7 +230,7 @@ fn model<'a>(
         let target = layers.get(layer).filter(|l| l.is_input());
         let target = target
             .ok_or_else(|| invalid("`input_layers` names a layer that is no InputLayer".into()))?;
-        if inputs.iter().any(|i: &Input<'_>| i.layer == Some(layer)) {
+        if !listed.insert(layer) {
             return Err(target.invalid("it stands twice in `input_layers`"));
         }
         inputs.push(Input { name: target.name, key, layer: Some(layer), shape: None });

@@ -251,10 +251,10 @@ impl<'g> Body<'g> {
         let mut tensors = Vec::with_capacity(inputs.len());
         match layer.calls.get(node.call).and_then(|c| c.args.first()) {
             Some(Arg::Dict(items)) => {
+                let items: HashMap<&str, &Arg<'_>> = items.iter().map(|(k, a)| (*k, a)).collect();
                 for input in inputs {
                     let key = input.key.unwrap_or(input.name);
-                    let item = items.iter().find(|(k, _)| *k == key);
-                    let (_, arg) = item.ok_or_else(|| {
+                    let arg = items.get(key).ok_or_else(|| {
                         layer.invalid(format!("a call without the input `{key}`"))
                     })?;
                     arg_tensors(arg, &mut tensors);
