@@ -5,16 +5,18 @@
 //! (where padding enters), channels include those with the largest scale and shift.
 //!
 //! The bound: each stored weight differs from the exact one by at most half a unit in its last place, so the results
-//! differ by at most `u·Σ|W'|·|x| + u·|b'|` plus what f64 sums lose, with `u = 2^−p` of the stored type.
+//! differ by at most `u·Σ|W'|·|x| + u·|b'|` plus what f64 sums lose, with `u = 2^−p` of the stored type. Where the linear op
+//! absorbed something before, the path before the fold reads rounded elements too, and the batch norm scales what they are
+//! off by: `|s|·(u·Σ|W|·|x| + u·|b|)` more.
 
 use super::{
     affine::Affine,
     backward::{Backward, Cx},
     reason::Role,
-    resolve::resolve,
+    resolve::{Resolved, resolve},
 };
 use normfold_ir::{
-    ConstPool, DType, Graph, Linear, OpId, OpKind, Use, Value,
+    ConstData, ConstPool, DType, Graph, Linear, OpId, OpKind, Use, Value,
     eval::{Binding, EvalError, Evaluator, Scalar},
 };
 use std::cell::Cell;
@@ -26,6 +28,8 @@ pub(super) struct Sample {
     dims: Vec<u64>,
     points: Vec<Vec<u64>>,
     before: Vec<f64>,
+    /// What each of `before` may be off by because the elements it was computed from are rounded themselves.
+    rounding: Vec<f64>,
     /// What the results may be off by beyond the rounding of stored elements.
     slack: f64,
     dtype: DType,
@@ -59,16 +63,33 @@ fn bind_data<'a>(e: &mut Evaluator<'a>, data: Value, dims: &[u64], dtype: DType)
 pub(super) fn before(cx: Cx<'_>, bn: OpId, fold: &Backward) -> Result<Sample, EvalError> {
     let Cx { g, pool, .. } = cx;
     let dims = data_dims(cx, fold);
+    let magnitude = Cell::new(0.0f64);
+    let reads = Cell::new(0u64);
+    let absorber = fold.plan.absorber;
     let mut e = Evaluator::new(g, pool);
     bind_data(&mut e, fold.data, &dims, fold.dtype);
     let y = g.result(bn, 0);
+    for at in constant_operands(g, absorber, y) {
+        let derived = |r: &Resolved| matches!(pool.entry(r.entry).data, ConstData::Derived(_));
+        watch(&mut e, g, pool, at, absorber, derived, &magnitude, &reads);
+    }
+    let factor = match g.kind(absorber) {
+        OpKind::Linear(l) => l.alpha.abs().max(l.beta.abs()).max(1.0),
+        _ => 1.0,
+    };
     let points = points(&e.dims(y)?, &fold.affine);
     let mut before = Vec::with_capacity(points.len());
+    let mut rounding = Vec::with_capacity(points.len());
     for p in &points {
+        magnitude.set(0.0);
+        reads.set(0);
         before.push(e.element(y, p)?.to_f64());
+        let stored = unit(fold.dtype) * magnitude.get() + reads.get() as f64 * smallest(fold.dtype);
+        let channel = p.get(fold.affine.axis).and_then(|&c| fold.affine.s.get(c as usize));
+        rounding.push(channel.map_or(0.0, |s| s.abs()) * factor * stored);
     }
     let slack = fold.affine.shift_magnitude + fold.bias_magnitude;
-    Ok(Sample { data: fold.data, dims, points, before, slack, dtype: fold.dtype })
+    Ok(Sample { data: fold.data, dims, points, before, rounding, slack, dtype: fold.dtype })
 }
 
 /// Evaluates the path after the commit, at the value that took the batch norm's place.
@@ -86,24 +107,24 @@ pub(super) fn after(
     let mut e = Evaluator::new(g, pool);
     bind_data(&mut e, sample.data, &sample.dims, sample.dtype);
     for at in constant_operands(g, absorber, y) {
-        watch(&mut e, g, pool, at, absorber, &magnitude, &reads);
+        watch(&mut e, g, pool, at, absorber, |_| true, &magnitude, &reads);
     }
     // A linear op's factor of its product scales what a weight contributes.
     let alpha = match g.kind(absorber) {
         OpKind::Linear(l) => l.alpha.abs().max(1.0),
         _ => 1.0,
     };
-    let digits = sample.dtype.significand_bits().unwrap_or(53) as i32;
-    let unit = 2f64.powi(-digits);
+    let unit = unit(sample.dtype);
     let tiny = smallest(sample.dtype);
     let mut certificate = Certificate { samples: sample.points.len(), error: 0.0 };
-    for (p, &before) in sample.points.iter().zip(&sample.before) {
+    let known = sample.before.iter().zip(&sample.rounding);
+    for (p, (&before, &rounding)) in sample.points.iter().zip(known) {
         magnitude.set(0.0);
         reads.set(0);
         let after = e.element(y, p)?.to_f64();
         let scale = magnitude.get() * alpha;
         let n = reads.get() as f64;
-        let bound = 1.01 * unit * scale
+        let bound = 1.01 * (unit * scale + rounding)
             + n * alpha * tiny
             + (n + 64.0) * 2f64.powi(-52) * (scale + sample.slack);
         let error = (after - before).abs();
@@ -131,17 +152,22 @@ fn constant_operands(g: &Graph, absorber: OpId, y: Value) -> Vec<Use> {
     all
 }
 
-/// Binds a constant operand to its stored elements, adding up the magnitudes of those that are read.
+/// Binds a constant operand that is `wanted` to its stored elements, adding up the magnitudes of those that are read.
+#[expect(clippy::too_many_arguments, reason = "the evaluator, where it looks, and what it adds to")]
 fn watch<'a>(
     e: &mut Evaluator<'a>,
     g: &Graph,
     pool: &'a ConstPool,
     at: Use,
     absorber: OpId,
+    wanted: impl Fn(&Resolved) -> bool,
     magnitude: &'a Cell<f64>,
     reads: &'a Cell<u64>,
 ) {
     let Ok(Some(r)) = resolve(g, at, Role::Weight, absorber) else { return };
+    if !wanted(&r) {
+        return;
+    }
     let Some(v) = g.operand(at.user, at.operand as usize) else { return };
     let dims = pool.dims(r.entry);
     let strides: Vec<u64> = (0..dims.len()).map(|i| dims[i + 1..].iter().product()).collect();
@@ -158,6 +184,11 @@ fn watch<'a>(
         Scalar::F(x)
     });
     e.bind(v, Binding::Lazy { dtype: pool.dtype(r.entry), dims, f });
+}
+
+/// What rounding to nearest is off by at most, relative to the result.
+fn unit(dtype: DType) -> f64 {
+    2f64.powi(-(dtype.significand_bits().unwrap_or(53) as i32))
 }
 
 /// The smallest positive number of an arithmetic float.
