@@ -121,10 +121,13 @@ fn absent_operands() {
     assert!(g.is_unused(a));
 }
 
+type Slots = Vec<Option<Value>>;
+
 /// The graph beside a model of it that a child could follow: for each op its lists, and nothing else.
 #[derive(Default)]
 struct Naive {
-    ops: Vec<(OpId, Vec<Option<Value>>, Vec<Option<Value>>)>,
+    /// An op, its operands, its captures.
+    ops: Vec<(OpId, Slots, Slots)>,
 }
 
 impl Naive {
