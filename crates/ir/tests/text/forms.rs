@@ -90,6 +90,8 @@ fn every_op() {
     %call = call %x {callee = "helper"} "calling" : unknown
     %opaque = opaque "com.x::Foo" pure type_uses(0, 2) quantized %x, none, %b {k = 1} "foo" : unknown
     opaque "Print"
+    %source = opaque "com.x::Source" : tensor<2xf32>
+    %split = opaque "a::b"::"c::d" : tensor<2xf32>
     opaque "a::b"::"c::d" {t = type<tensor<2xf32>>}
 "#;
     let plain = |kinds: Vec<&str>, operands: &str| -> String {

@@ -131,7 +131,8 @@ impl<'a> Parser<'a> {
     /// `"domain::name" pure type_uses(…) quantized`.
     fn opaque(&mut self) -> Result<Opaque, ParseError> {
         let (first, _) = self.string()?;
-        let (domain, name): (Arc<str>, Arc<str>) = if self.eat(':')? {
+        let (domain, name): (Arc<str>, Arc<str>) = if self.colons_follow()? {
+            self.expect(':')?;
             self.expect(':')?;
             (first.into(), self.string()?.0.into())
         } else {
@@ -162,6 +163,11 @@ impl<'a> Parser<'a> {
             }
             self.next()?;
         }
+    }
+
+    /// Whether `::` comes next; a single `:` begins the type of the result.
+    fn colons_follow(&mut self) -> Result<bool, ParseError> {
+        Ok(self.is(':')? && self.lexer.peek_char() == Some(':'))
     }
 
     fn operands(&mut self, g: &Graph, scope: &Scope<'a>) -> Result<Vec<Option<Value>>, ParseError> {
