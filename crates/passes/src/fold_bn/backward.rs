@@ -66,11 +66,10 @@ pub(super) fn target(
     }
     let bytes = pool.byte_len(r.entry);
     let name = g.location(r.op);
-    if !cx.allow_copy || bytes > cx.copy_limit {
+    // A document without room for another constant allows no copy either.
+    let expressible = g.capabilities().may_add_constant(pool.dtype(r.entry));
+    if !cx.allow_copy || bytes > cx.copy_limit || !expressible {
         return Err(FoldReason::SharedWeight { what, name, bytes });
-    }
-    if !g.capabilities().may_add_constant(pool.dtype(r.entry)) {
-        return Err(FoldReason::NotExpressible { what: "a copy of a shared constant" });
     }
     copied.push(name.clone());
     Ok(Target::Copy { at, base: r.entry, name: Some(name) })
