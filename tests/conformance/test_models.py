@@ -159,7 +159,7 @@ def test_output_may_be_the_input(tmp_path):
 
 # Keras architectures: why each norm is kept. `weights-absent` are those that fold once the weights are there.
 KERAS = {
-    "awkward": {"not-expressible": 2, "activation-between": 1, "axis-mismatch": 1, "multiple-consumers": 1},
+    "awkward": {"shared-weight": 2, "activation-between": 1, "axis-mismatch": 1, "multiple-consumers": 1},
     "conv_transpose": {"weights-absent": 3},
     "mobilenet_v2": {"weights-absent": 52},
     "nested": {"weights-absent": 2, "region-boundary": 1},
