@@ -9,8 +9,8 @@ use super::{
     weight::Weight,
 };
 use normfold_ir::{
-    BiasSlot, BinaryKind, ConstPool, DType, ElementMap, Linear, OpId, OpKind, Use,
-    decode_f64, encode_f64,
+    BiasSlot, BinaryKind, ConstPool, DType, ElementMap, Linear, OpId, OpKind, Use, decode_f64,
+    encode_f64,
 };
 
 /// How the shift reaches the result.

@@ -32,9 +32,7 @@ pub(super) fn resolve(
             OpKind::Constant(c) => {
                 let name = || g.location(v.op);
                 return match c.binding {
-                    Binding::Fixed => {
-                        Ok(Some(Resolved { op: v.op, entry: c.entry, exclusive }))
-                    }
+                    Binding::Fixed => Ok(Some(Resolved { op: v.op, entry: c.entry, exclusive })),
                     Binding::Overridable => {
                         Err(FoldReason::OverridableInput { what, name: name() })
                     }
