@@ -213,11 +213,17 @@ for label, given, attrs in (
         end(b, lin, start(b, lin), params=b.params(lin.channels, **given), **attrs)
 
 
-@obstacle(folded=None, open_reasons=True)
-def weight_nan(b, lin):
-    w = np.full(lin.w, 0.1)
-    w.flat[3] = np.nan
-    end(b, lin, start(b, lin, w=b.tensor(w)))
+for at in (0, 3, -1):
+    @obstacle(non_finite=1, name=f"weight_nan_at_{at}")
+    def weight_nan(b, lin, at=at):
+        w = np.full(lin.w, 0.1)
+        w.flat[at] = np.nan
+        end(b, lin, start(b, lin, w=b.tensor(w)))
+
+
+@obstacle(non_finite=1)
+def bias_of_linear_nan(b, lin):
+    end(b, lin, start(b, lin, c=b.tensor([np.nan] * lin.channels)))
 
 
 @obstacle(overflow=1)

@@ -172,6 +172,7 @@ impl FoldBn {
             types,
             allow_copy: self.options.shared == Shared::Copy,
             copy_limit: self.options.copy_limit,
+            thorough: false,
         }
     }
 
@@ -186,8 +187,10 @@ impl FoldBn {
         }
         let stats = statistics(g, pool, bn, kind)?;
         let (op, via) = walk::walk(g, bn)?;
-        let fold = backward::plan(cx, bn, stats, op, via)?;
-        if o.overflowing.matches(&name) {
+        let overflowing = o.overflowing.matches(&name);
+        let fold =
+            backward::plan(Cx { thorough: overflowing || cx.thorough, ..cx }, bn, stats, op, via)?;
+        if overflowing {
             return Err(FoldReason::Overflow { what: Role::Weight, channel: None });
         }
         Ok(fold)
@@ -205,7 +208,15 @@ impl FoldBn {
         let location = graph.location(bn);
         let disagree = |cx: &PassCx<'_>, message: String| cx.certificate(location.clone(), message);
         let sample = match certificate::before(self.cx(graph, cx.constants(), types), bn, &fold) {
-            Ok(sample) => sample,
+            Ok(sample) if sample.is_finite() => sample,
+            Ok(_) => {
+                let cx = Cx { thorough: true, ..self.cx(graph, cx.constants(), types) };
+                let message = "its sampled results are not finite".into();
+                let checked = self.check(cx, bn);
+                return Ok(Verdict::Kept(
+                    checked.err().unwrap_or(FoldReason::Uncertified { message }),
+                ));
+            }
             Err(e) => return Ok(Verdict::Kept(FoldReason::Uncertified { message: e.to_string() })),
         };
         let mut remark = folded(cx, graph, bn, &fold);

@@ -25,6 +25,8 @@ pub(super) struct Cx<'a> {
     pub(super) types: Option<&'a CertainTypes>,
     pub(super) allow_copy: bool,
     pub(super) copy_limit: u64,
+    /// Whether every element of a weight is looked at before it is folded into.
+    pub(super) thorough: bool,
 }
 
 impl Cx<'_> {
@@ -103,7 +105,7 @@ pub(super) fn plan(
     else {
         return Err(FoldReason::WeightsAbsent { blocker: Some(Blocker::of(g, op)) });
     };
-    weight_overflow(pool, &w, &affine)?;
+    weight_overflow(pool, &w, &affine, cx.thorough)?;
     let (cancellation, bias_magnitude) = bias.values(pool, w.dtype, &affine)?;
     if bias.into_add && affine.t.iter().all(|&t| t == 0.0) {
         (bias.kind, bias.finish, bias.transform) = (None, Finish::Replace, None);

@@ -188,6 +188,9 @@ impl Bias {
         for (i, &b) in old.iter().enumerate() {
             let channels = if columns { i % n..i % n + 1 } else { 0..n };
             for c in channels {
+                if !b.is_finite() {
+                    return Err(FoldReason::NonFinite { what: "the bias", channel: c });
+                }
                 let scaled = b * self.beta * affine.s[c];
                 let new = scaled + affine.t[c];
                 let bytes = &mut stored[..dtype.bytes_for(1).unwrap_or(0) as usize];

@@ -35,6 +35,13 @@ pub(super) struct Sample {
     dtype: DType,
 }
 
+impl Sample {
+    /// Whether the path gives numbers that can be compared.
+    pub(super) fn is_finite(&self) -> bool {
+        self.before.iter().all(|x| x.is_finite())
+    }
+}
+
 /// How well a fold agrees.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(super) struct Certificate {

@@ -130,7 +130,7 @@ impl FoldReason {
             ChannelMismatch { .. } => "repair the model: the channel counts contradict each other",
             UnknownRank { .. } => "declare the rank of the data",
             UnsupportedType { .. } => "weights of type f64, f32, f16 or bf16",
-            NonFinite { .. } => "repair the batch norm's statistics",
+            NonFinite { .. } => "repair the constant",
             Overflow { .. } => "a wider weight type",
             SharedWeight { .. } => "allow a copy: shared=copy, or a larger copy-limit",
             NotExpressible { .. } => "a document of a newer version",

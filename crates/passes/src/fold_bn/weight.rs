@@ -91,14 +91,17 @@ pub(super) fn same_channels(
 /// this batch norm is kept in a second run. Larger ones, and f16 with its small range, are looked at here.
 const HARMLESS_FACTOR: f64 = 1e6;
 
+/// Refuses factors that may make a weight infinite, looking at every element where `thorough` or where one of them is to
+/// be feared.
 pub(super) fn weight_overflow(
     pool: &ConstPool,
     w: &Weight,
     affine: &Affine,
+    thorough: bool,
 ) -> Result<(), FoldReason> {
     let largest = affine.s.iter().fold(0.0f64, |m, s| m.max(s.abs()));
     let Some(limit) = w.dtype.max_finite() else { return Ok(()) };
-    if w.dtype != DType::F16 && largest <= HARMLESS_FACTOR {
+    if !thorough && w.dtype != DType::F16 && largest <= HARMLESS_FACTOR {
         return Ok(());
     }
     // Half the spacing above the largest finite number rounds to infinity.
@@ -114,15 +117,15 @@ pub(super) fn weight_overflow(
         w.map.out.map.for_runs(at, n as u64, |first, len, channel| {
             let s = affine.s[channel as usize];
             let run = &block[first as usize..(first + len) as usize];
+            let channel = channel as usize;
             // NaN is not below the limit either.
-            if !run.iter().all(|x| (x * s).abs() < limit) {
-                found.get_or_insert(channel as usize);
-            }
+            let Some(x) = run.iter().find(|&x| !((x * s).abs() < limit)) else { return };
+            found.get_or_insert(match x.is_finite() {
+                true => FoldReason::Overflow { what: Role::Weight, channel: Some(channel) },
+                false => FoldReason::NonFinite { what: "the weight", channel },
+            });
         });
         at += n as u64;
     }
-    match found {
-        Some(channel) => Err(FoldReason::Overflow { what: Role::Weight, channel: Some(channel) }),
-        None => Ok(()),
-    }
+    found.map_or(Ok(()), Err)
 }
