@@ -317,9 +317,7 @@ fn scale_run(elements: &mut [[u8; 4]], s: f64) -> Extremes {
     };
     let (chunks, tail) = elements.as_chunks_mut::<LANES>();
     for chunk in chunks {
-        for k in 0..LANES {
-            step(&mut chunk[k], k);
-        }
+        chunk.iter_mut().enumerate().for_each(|(k, e)| step(e, k));
     }
     tail.iter_mut().for_each(|e| step(e, 0));
     let sum: f32 = sum.iter().sum();
