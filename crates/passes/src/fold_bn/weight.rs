@@ -118,8 +118,8 @@ pub(super) fn weight_overflow(
             let s = affine.s[channel as usize];
             let run = &block[first as usize..(first + len) as usize];
             let channel = channel as usize;
-            // NaN is not below the limit either.
-            let Some(x) = run.iter().find(|&x| !((x * s).abs() < limit)) else { return };
+            let fits = |x: &&f64| !(*x * s).is_nan() && (*x * s).abs() < limit;
+            let Some(x) = run.iter().find(|x| !fits(x)) else { return };
             found.get_or_insert(match x.is_finite() {
                 true => FoldReason::Overflow { what: Role::Weight, channel: Some(channel) },
                 false => FoldReason::NonFinite { what: "the weight", channel },
