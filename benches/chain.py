@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Writes ONNX files of conv-bn-relu chains, any length, with nothing but the standard library.
+"""Writes ONNX files of chains of blocks, any length, with nothing but the standard library.
 
-    python3 benches/chain.py OUT.onnx [--blocks 10000] [--channels 4] [--kernel 1] [--shared]
+    python3 benches/chain.py OUT.onnx [--blocks 10000] [--channels 4] [--kernel 1] [--shared] [--kind plain]
+
+Kinds of chain: `plain` is conv-bn-relu; `joins` has a norm behind a sum of two convolutions, behind a concatenation, on a
+residual branch, before a convolution and beside one, in turn; `barred` has factors that all reach back to one activation,
+so that each walk fails as far away as can be; `sum` is one sum of as many convolutions as there are blocks, and a norm.
 
 With --shared all norms read the same four parameter tensors and all convolutions the same bias, so that one constant
 has as many readers as there are blocks. The protobuf is encoded by hand: a hundred thousand blocks take seconds.
@@ -46,6 +50,11 @@ def ints(name, values):
     return msg(5, text(1, name) + b"".join(num(8, v) for v in values) + num(20, 7))
 
 
+def integer(name, value):
+    """NodeProto.attribute of type INT."""
+    return msg(5, text(1, name) + num(3, value) + num(20, 2))
+
+
 def node(op, name, inputs, output, attributes=b""):
     """GraphProto.node."""
     body = b"".join(text(1, i) for i in inputs) + text(2, output) + text(3, name) + text(4, op) + attributes
@@ -62,35 +71,93 @@ def floats(rng, n, low, high):
     return struct.pack(f"<{n}f", *(rng.uniform(low, high) for _ in range(n)))
 
 
-def write(path, blocks, channels=4, kernel=1, shared=False, size=8, seed=7):
-    """Writes the model; returns its size in bytes."""
-    rng, c = random.Random(seed), channels
-    fan = c * kernel * kernel
-    nodes, tensors = [], []
-    ranges = {"scale": (0.8, 1.25), "shift": (-0.1, 0.1), "mean": (-0.1, 0.1), "var": (0.8, 1.25)}
-    # Drawing weights is the slow part in plain Python, so a few sets serve all blocks; their bytes are in the file each time.
-    weights = [floats(rng, fan * c, -1.7 / fan ** 0.5, 1.7 / fan ** 0.5) for _ in range(3)]
-    vectors = {k: [floats(rng, c, *r) for _ in range(7)] for k, r in {**ranges, "bias": (-0.1, 0.1)}.items()}
-    if shared:
-        tensors += [tensor(f"all.{k}", [c], v[0]) for k, v in vectors.items()]
-    pads = ints("pads", [kernel // 2] * 4)
-    x = "x"
-    for i in range(blocks):
+class Chain:
+    """Blocks one after the other; `last` is the value that the next one reads."""
+
+    RANGES = {"scale": (0.8, 1.25), "shift": (-0.1, 0.1), "mean": (-0.1, 0.1), "var": (0.8, 1.25)}
+
+    def __init__(self, channels, kernel, shared, size, seed):
+        rng, c = random.Random(seed), channels
+        self.c, self.kernel, self.shared, self.size = c, kernel, shared, size
+        self.nodes, self.tensors, self.last = [], [], "x"
+        fan = c * kernel * kernel
+        # Drawing weights is the slow part in plain Python, so a few sets serve all blocks; their bytes are in the file each time.
+        self.weights = [floats(rng, fan * c, -1.7 / fan ** 0.5, 1.7 / fan ** 0.5) for _ in range(3)]
+        self.vectors = {k: [floats(rng, c, *r) for _ in range(7)] for k, r in {**self.RANGES, "bias": (-0.1, 0.1)}.items()}
         if shared:
-            bias, params = "all.bias", [f"all.{k}" for k in ranges]
+            self.tensors += [tensor(f"all.{k}", [c], v[0]) for k, v in self.vectors.items()]
+
+    def op(self, kind, name, inputs, attributes=b""):
+        self.nodes.append(node(kind, name, inputs, f"{name}.out", attributes))
+        return f"{name}.out"
+
+    def vector(self, name, key, i, c=None):
+        """A tensor of a number per channel; of the first c channels only, when given."""
+        if self.shared and c is None:
+            return f"all.{key}"
+        c = c or self.c
+        self.tensors.append(tensor(name, [c], self.vectors[key][i % 7][:4 * c]))
+        return name
+
+    def conv(self, name, x, i, c=None):
+        """A convolution that keeps extents; to c channels, when given."""
+        k, out = self.kernel, c or self.c
+        bias = self.vector(f"{name}.bias", "bias", i, c)
+        self.tensors.append(tensor(f"{name}.weight", [out, self.c, k, k], self.weights[i % 3][:4 * out * self.c * k * k]))
+        return self.op("Conv", name, [x, f"{name}.weight", bias], ints("pads", [k // 2] * 4))
+
+    def norm(self, name, x, i):
+        params = [self.vector(f"{name}.{k}", k, i + 3) for k in self.RANGES]
+        return self.op("BatchNormalization", name, [x, *params])
+
+    def plain(self, i):
+        self.last = self.op("Relu", f"r{i}", [self.norm(f"n{i}", self.conv(f"c{i}", self.last, i), i)])
+
+    def joins(self, i):
+        x, half = self.last, self.c // 2
+        if i % 5 == 0:
+            y = self.op("Add", f"a{i}", [self.conv(f"c{i}", x, i), self.conv(f"d{i}", x, i + 1)])
+            y = self.norm(f"n{i}", y, i)
+        elif i % 5 == 1:
+            parts = [self.conv(f"c{i}", x, i, half), self.conv(f"d{i}", x, i + 1, self.c - half)]
+            y = self.norm(f"n{i}", self.op("Concat", f"j{i}", parts, integer("axis", 1)), i)
+        elif i % 5 == 2:
+            y = self.op("Add", f"a{i}", [x, self.norm(f"n{i}", self.conv(f"c{i}", x, i), i)])
+        elif i % 5 == 3:
+            y = self.conv(f"c{i}", self.norm(f"n{i}", x, i), i)
         else:
-            bias, params = f"c{i}.bias", [f"n{i}.{k}" for k in ranges]
-            tensors.append(tensor(bias, [c], vectors["bias"][i % 7]))
-            tensors += [tensor(p, [c], vectors[k][(i + 3) % 7]) for p, k in zip(params, ranges)]
-        tensors.append(tensor(f"c{i}.weight", [c, c, kernel, kernel], weights[i % 3]))
-        last = "y" if i == blocks - 1 else f"r{i}.out"
-        nodes.append(node("Conv", f"c{i}", [x, f"c{i}.weight", bias], f"c{i}.out", pads))
-        nodes.append(node("BatchNormalization", f"n{i}", [f"c{i}.out", *params], f"n{i}.out"))
-        nodes.append(node("Relu", f"r{i}", [f"n{i}.out"], last))
-        x = last
-    shape = [1, c, size, size]
-    graph = b"".join(nodes) + text(2, "chain") + b"".join(tensors) + value(11, "x", shape) + value(12, "y", shape)
-    model = num(1, IR) + text(2, "normfold-bench") + msg(7, graph) + msg(8, num(2, OPSET))
+            y = self.op("Add", f"a{i}", [self.conv(f"c{i}", x, i), self.norm(f"n{i}", x, i)])
+        self.last = self.op("Relu", f"r{i}", [y])
+
+    def barred(self, i):
+        if i == 0:
+            self.last = self.op("Relu", "start", [self.last])
+        self.tensors.append(tensor(f"m{i}.factor", [self.c, 1, 1], self.vectors["scale"][i % 7]))
+        y = self.op("Mul", f"m{i}", [self.last, f"m{i}.factor"])
+        self.last = self.op("AveragePool", f"p{i}", [y], ints("kernel_shape", [1, 1]))
+
+    def sum(self, i):
+        y = self.conv(f"c{i}", "x", i)
+        self.last = y if i == 0 else self.op("Add", f"a{i}", [self.last, y])
+
+    def model(self):
+        self.nodes.append(node("Identity", "end", [self.last], "y"))
+        shape = [1, self.c, self.size, self.size]
+        graph = b"".join(self.nodes) + text(2, "chain") + b"".join(self.tensors) + value(11, "x", shape) + value(12, "y", shape)
+        return num(1, IR) + text(2, "normfold-bench") + msg(7, graph) + msg(8, num(2, OPSET))
+
+
+KINDS = {k: getattr(Chain, k) for k in ("plain", "joins", "barred", "sum")}
+
+
+def write(path, blocks, channels=4, kernel=1, shared=False, size=8, seed=7, kind="plain"):
+    """Writes the model; returns its size in bytes."""
+    chain = Chain(channels, kernel, shared, size, seed)
+    for i in range(blocks):
+        KINDS[kind](chain, i)
+    if kind == "sum":
+        chain.last = chain.norm("n", chain.last, 0)
+    model = chain.model()
     with open(path, "wb") as f:
         f.write(model)
     return len(model)
@@ -103,8 +170,9 @@ def main():
     ap.add_argument("--channels", type=int, default=4)
     ap.add_argument("--kernel", type=int, default=1)
     ap.add_argument("--shared", action="store_true")
+    ap.add_argument("--kind", choices=KINDS, default="plain")
     args = ap.parse_args()
-    print(write(args.out, args.blocks, args.channels, args.kernel, args.shared), "bytes")
+    print(write(args.out, args.blocks, args.channels, args.kernel, args.shared, kind=args.kind), "bytes")
 
 
 if __name__ == "__main__":
