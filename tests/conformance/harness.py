@@ -138,7 +138,10 @@ def untouched(before, after):
     """Names of nodes that both models have but whose bytes differ, except those that a fold may edit: the layer, what
     stands between it and the norm (whose name it takes over), a reader of the layer's shape, and a weight in a Constant
     node. What survives has to keep its order."""
-    edited = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Identity", "Dropout", "Shape", "Constant"}
+    edited = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Identity", "Dropout", "Shape", "Constant", "Add", "Sub",
+              "BatchNormalization", "Concat", "Split", "Slice", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose",
+              "Expand", "Pad", "Resize", "AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean",
+              "ReduceMax", "DepthToSpace"}
     changed = []
     pairs = list(zip(bodies(before.graph), bodies(after.graph)))
     for a, b in [*pairs, *zip(before.functions, after.functions)]:

@@ -66,7 +66,7 @@ def custom_op_between(b, lin):
     end(b, lin, b.node("Swirl", [start(b, lin)], domain="org.example", turns=1, label="x"))
 
 
-@obstacle(no_linear_producer=1)
+@obstacle(sign=1)
 def max_pool_like_between(b, lin):
     """ReduceMax over the rows keeps the channel axis, but no norm with a negative gamma may pass it."""
     end(b, lin, b.node("ReduceMax", [start(b, lin)], axes=[0], keepdims=1))
@@ -395,18 +395,18 @@ def norm_of_an_input(b, lin):
     b.output(b.norm(b.input("x", [2, 4, 3, 3]), 4))
 
 
-@obstacle(graph_input=1, no_linear_producer=1, layers=("",))
+@obstacle(folded=1, graph_input=1, layers=("",))
 def norms_without_a_layer(b, lin):
     b.output(b.norm(b.norm(b.input("x", [2, 4, 3, 3]), 4), 4))
 
 
-@obstacle(no_linear_producer=1)
+@obstacle(folded=1)
 def sum_of_two_layers(b, lin):
     y = b.node("Add", [start(b, lin), b.linear(lin, b.input("x2", list(lin.x)))])
     end(b, lin, y)
 
 
-@obstacle(open_reasons=True, layers=("",))
+@obstacle(folded=1, layers=("",))
 def rank_1_data(b, lin):
     """Since opset 9 a vector counts as one channel."""
     y = b.node("MatMul", [b.input("x", [7]), b.tensor(b.rng.normal(0, 0.3, (7, 1)))])

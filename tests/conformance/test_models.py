@@ -12,12 +12,12 @@ EXPECTED = {
     "mobilenet_v2_x025": (52, {}),
     "resnet_tiny": (8, {}),
     "dcgan_groups": (7, {}),
-    "conv1d_linear": (3, {"not-constant": 1}),
-    "awkward": (9, {"activation-between": 1, "multiple-consumers": 2, "graph-input": 1, "no-linear-producer": 1}),
+    "conv1d_linear": (4, {}),
+    "awkward": (9, {"activation-between": 1, "multiple-consumers": 2, "padded-shift": 2}),
     "small_fp16": (5, {}),
     "small_fp64": (5, {}),
     "small_train": (0, {"training-mode": 5}),
-    "small_dynamo": (2, {"not-constant": 3}),
+    "small_dynamo": (5, {}),
     "ir3_inputs": (2, {}),
     "opset6_is_test": (2, {}),
     "opset6_training": (0, {"training-mode": 2}),
@@ -34,7 +34,7 @@ EXPECTED = {
     "loop_body": (0, {"region-boundary": 1}),
     "local_function": (2, {"not-constant": 1}),
     "custom_domain": (1, {"custom-domain": 2}),
-    "annotated": (2, {"quantized": 1}),
+    "annotated": (3, {}),
     "unknown_fields": (1, {}),
 }
 
@@ -159,12 +159,12 @@ def test_output_may_be_the_input(tmp_path):
 
 # Keras architectures: why each norm is kept. `weights-absent` are those that fold once the weights are there.
 KERAS = {
-    "awkward": {"shared-weight": 2, "activation-between": 1, "axis-mismatch": 1, "multiple-consumers": 1},
+    "awkward": {"shared-weight": 2, "weights-absent": 1, "axis-mismatch": 1, "multiple-consumers": 1},
     "conv_transpose": {"weights-absent": 3},
     "mobilenet_v2": {"weights-absent": 52},
     "nested": {"weights-absent": 2, "region-boundary": 1},
     "separable": {"weights-absent": 4},
-    "seq_conv2d": {"weights-absent": 4, "activation-between": 1},
+    "seq_conv2d": {"weights-absent": 5},
 }
 ARCHITECTURES = sorted(p.stem for p in (MODELS / "keras").glob("*.json"))
 

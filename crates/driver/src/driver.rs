@@ -289,13 +289,31 @@ fn folded_into(module: &Module, report: &Report, entry: usize) -> Vec<String> {
         let g = module.graph(id);
         for op in g.ops() {
             let OpKind::Constant(c) = g.kind(op) else { continue };
-            if c.entry.index() == entry {
-                absorbers.extend(g.uses(g.result(op, 0)).map(|u| g.location(u.user)));
+            if c.entry.index() != entry {
+                continue;
+            }
+            // A weight may be read in another shape.
+            let mut readers = vec![op];
+            while let Some(op) = readers.pop() {
+                for u in g.results(op).flat_map(|r| g.uses(r)) {
+                    absorbers.push(g.location(u.user));
+                    if matches!(
+                        g.kind(u.user),
+                        OpKind::Identity(_)
+                            | OpKind::Transpose(_)
+                            | OpKind::Reshape(_)
+                            | OpKind::Flatten(_)
+                            | OpKind::Squeeze(_)
+                            | OpKind::Unsqueeze(_)
+                    ) {
+                        readers.push(u.user);
+                    }
+                }
             }
         }
     }
-    let into = |r: &Remark| match r.arg("into") {
-        Some(RemarkArg::Str(into)) => absorbers.contains(into),
+    let into = |r: &Remark| match r.arg("absorbers") {
+        Some(RemarkArg::List(list)) => list.iter().any(|into| absorbers.contains(into)),
         _ => false,
     };
     let folds = report.verdicts().filter(|r| r.kind == RemarkKind::Passed && into(r));

@@ -8,6 +8,9 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 /// The pass whose remarks are verdicts about batch norms.
 const FOLD: &str = "fold-bn";
 
+/// What remarks call a batch norm.
+const NORM: &str = "batch_norm";
+
 /// What a run did.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -16,6 +19,8 @@ pub struct Report {
     pub pipeline: String,
     /// What became of the batch norms.
     pub batch_norms: BatchNorms,
+    /// What became of the chains of arithmetic that scale per channel.
+    pub affine_chains: BatchNorms,
     /// Every remark of every pass, in the order of the passes.
     pub remarks: Vec<Remark>,
     /// What each pass did, in pipeline order; a pass inside `fixpoint` once for all its rounds.
@@ -48,10 +53,10 @@ pub struct BeforeAfter {
     pub after: u64,
 }
 
-/// What became of the batch norms of a module.
+/// What became of the batch norms of a module, or of its affine chains.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct BatchNorms {
-    /// Batch norms before the first pass, in every graph that is reached from the entry or a function.
+    /// How many there were before the first pass, in every graph that is reached from the entry or a function.
     pub total: u64,
     /// Those that were folded.
     pub folded: u64,
@@ -60,23 +65,10 @@ pub struct BatchNorms {
 }
 
 impl BatchNorms {
-    /// Those that are left for a stated reason.
-    pub fn kept_total(&self) -> u64 {
-        self.kept.values().sum()
-    }
-}
-
-impl Report {
-    /// The verdicts about batch norms among the remarks.
-    pub fn verdicts(&self) -> impl Iterator<Item = &Remark> {
-        self.remarks.iter().filter(|r| is_verdict(r))
-    }
-
-    /// Fills in what follows from the remarks.
-    pub(crate) fn summarise(&mut self) {
+    fn of(verdicts: &[&Remark], total: u64) -> Self {
         let mut kept: BTreeMap<&'static str, u64> = BTreeMap::new();
         let mut folded = 0;
-        for remark in self.verdicts() {
+        for remark in verdicts {
             match remark.kind {
                 RemarkKind::Passed => folded += 1,
                 _ => *kept.entry(remark.code).or_default() += 1,
@@ -84,8 +76,28 @@ impl Report {
         }
         let mut kept: Vec<_> = kept.into_iter().collect();
         kept.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
-        self.batch_norms.folded = folded;
-        self.batch_norms.kept = kept.into_iter().collect();
+        Self { total, folded, kept: kept.into_iter().collect() }
+    }
+
+    /// Those that are left for a stated reason.
+    pub fn kept_total(&self) -> u64 {
+        self.kept.values().sum()
+    }
+}
+
+impl Report {
+    /// The verdicts about batch norms and affine chains among the remarks.
+    pub fn verdicts(&self) -> impl Iterator<Item = &Remark> {
+        self.remarks.iter().filter(|r| is_verdict(r))
+    }
+
+    /// Fills in what follows from the remarks.
+    pub(crate) fn summarise(&mut self) {
+        let (norms, chains): (Vec<_>, Vec<_>) = self.verdicts().partition(|r| &*r.op == NORM);
+        let total = self.batch_norms.total;
+        let chains = BatchNorms::of(&chains, chains.len() as u64);
+        let norms = BatchNorms::of(&norms, total);
+        (self.batch_norms, self.affine_chains) = (norms, chains);
         self.largest_error = self
             .verdicts()
             .filter_map(|r| match r.arg("error") {

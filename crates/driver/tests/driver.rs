@@ -241,7 +241,7 @@ impl Pass for Overflows {
                 continue;
             }
             let mut folded = cx.about(g, bn, RemarkKind::Passed, "folded", "by far");
-            folded.args.push(("into", RemarkArg::Str(g.location(conv))));
+            folded.args.push(("absorbers", RemarkArg::List(vec![g.location(conv)])));
             cx.remark(folded);
             let x = g.operand(bn, 0);
             cx.rewrite(g, |rw| {

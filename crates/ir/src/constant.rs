@@ -288,6 +288,22 @@ impl ConstPool {
         Ok(out)
     }
 
+    /// Elements `start .. start + out.len()` in f64 before any rounding to the stored type.
+    ///
+    /// # Errors
+    /// As [`ConstPool::read_f64`].
+    pub fn read_exact_f64(
+        &self,
+        id: ConstId,
+        start: u64,
+        out: &mut [f64],
+    ) -> Result<(), ConstError> {
+        match &self.entry(id).data {
+            ConstData::Derived(d) => d.read_exact(self, start, out),
+            _ => self.read_f64(id, start, out),
+        }
+    }
+
     /// Every element of an integer or boolean tensor, exactly.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
 //! Analyses: facts about a graph, computed when asked for and kept until a pass invalidates them.
 
 mod certain;
+mod constants;
 
 pub use certain::{CertainType, CertainTypes, Extents};
 pub(crate) use certain::{attr_or_fixed, fixed_ints};
+pub use constants::{Constants, Constness, NotConstant};
 
 use indexmap::IndexMap;
 use normfold_ir::{ConstPool, Graph};

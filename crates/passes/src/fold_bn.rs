@@ -1,43 +1,65 @@
-//! `fold-bn`: moves batch norms into the weights of the linear ops that feed them.
+//! `fold-bn`: moves batch norms, and chains of arithmetic that do the same, into the weights of linear ops.
 //!
 //! ```text
 //! Given   %c = conv %x, %w, %b            Result  %y = conv %x, %w·s, %b·s + t
 //!         %y = batch_norm %c, %γ, %β, %μ, %σ²
 //! ```
 //!
-//! with `s = γ/√(σ²+ε)` and `t = β − μ·s` per channel. Every batch norm gets one verdict: folded, with a certificate, or
-//! kept, with a reason of docs/legality.md. Legality is decided by values and their uses: see [`FoldReason`].
+//! with `s = γ/√(σ²+ε)` and `t = β − μ·s` per channel. Every root gets one verdict: folded, with a certificate, or kept,
+//! with a reason of docs/legality.md. Legality is decided by values and their uses: see [`FoldReason`].
 //!
-//! One root at a time, in topological order: check against the graph as it is, commit, go on; until nothing changes.
-//! Verdicts are those of the last round.
+//! One root at a time, in topological order: search the graph as it is, commit, go on; until nothing changes. Verdicts are
+//! those of the last round.
 
 mod affine;
-mod backward;
+mod ask;
 mod bias;
 mod certificate;
+mod cx;
+mod forward;
+mod linear;
 mod plan;
 mod reason;
+mod regroup;
+mod remark;
 mod resolve;
-mod walk;
+mod roots;
+mod search;
+mod step;
 mod weight;
 
 pub use reason::{Blocker, FoldReason, Role};
 
 use crate::{
-    CertainTypes, Globs, Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec, option_enum,
-    pass_options,
+    CertainTypes, Constness, Globs, Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec,
+    option_enum, pass_options,
 };
-use affine::{batch_norm, statistics};
-use backward::{Backward, Cx};
 use certificate::Certificate;
-use normfold_ir::{ConstPool, Graph, OpId, OpKind, Reason, Remark, RemarkArg, RemarkKind};
+use cx::{Cx, Entries, Positions};
+use normfold_ir::{ConstPool, Graph, OpId, Reason, Remark, RemarkArg, Value};
+use roots::Root;
+use search::{Found, Norms, Search};
 use std::sync::Arc;
 
 option_enum! {
     /// Which way a batch norm may fold.
     pub enum Direction {
-        /// Into the op that produces its input.
+        /// Into the ops that produce its input, else into those that read its result.
+        Both "both",
+        /// Into the ops that produce its input.
         Backward "backward",
+        /// Into the ops that read its result.
+        Forward "forward",
+    }
+}
+
+option_enum! {
+    /// What to do about a shift that cannot follow its scale into a convolution that pads with zeros.
+    pub enum ResidualShift {
+        /// Keep the batch norm.
+        Keep "keep",
+        /// Let an Add of t/s stand before the convolution.
+        Add "add",
     }
 }
 
@@ -55,7 +77,7 @@ pass_options! {
     /// Options of `fold-bn`.
     pub struct FoldBnOptions {
         /// Which way a batch norm may fold.
-        direction: Direction = Direction::Backward,
+        direction: Direction = Direction::Both,
         /// Fold only batch norms whose name matches; empty is all.
         only: Globs = Globs::default(),
         /// Keep batch norms whose name matches.
@@ -64,6 +86,10 @@ pass_options! {
         shared: Shared = Shared::Copy,
         /// Bytes of the largest shared constant that an op gets a copy of.
         copy_limit: u64 = 64 << 20,
+        /// What to do about a shift that cannot follow its scale into a convolution that pads with zeros.
+        residual_shift: ResidualShift = ResidualShift::Keep,
+        /// Take constants for constants even where a caller of the model could replace them.
+        freeze_inputs: bool = false,
         /// Keep batch norms whose name matches as `overflow`: while writing, their folded weight was found not to be
         /// finite.
         overflowing: Globs = Globs::default(),
@@ -79,16 +105,26 @@ impl PassSpec for FoldBn {
     type Options = FoldBnOptions;
     const INFO: PassInfo = PassInfo {
         name: "fold-bn",
-        summary: "Fold batch norms into the linear ops that feed them",
+        summary: "Fold batch norms and affine chains into linear ops",
         description: "\
 `y = batch_norm(linear(x, W, b))` becomes `y = linear(x, W·s, b·s + t)` with `s = γ/√(σ²+ε)` and `t = β − μ·s` per
 channel, computed in f64 and rounded once to the stored type. Linear ops are `conv`, `conv_transpose` (any rank, groups
-and layout), `linear` and `matmul`; `identity` and inference `dropout` are looked through. Constants are resolved through
-`identity`.
+and layout), `linear` and `matmul`.
 
-Every batch norm gets one remark: `folded`, with what its certificate measured, or the reason why it is kept. A kept batch
-norm is left exactly as it was.",
-        statistics: &[("folded", "batch norms folded"), ("kept", "batch norms kept")],
+The way back from the batch norm may lead through `identity`, inference `dropout`, arithmetic with per-channel constants
+and other batch norms (which fold along), reshapes and transposes that keep the channel, `concat`, `split`, `slice`, sums
+and differences, pools, `pad`, `resize`, `depth_to_space` and means; docs/legality.md says when. Where no linear op can be
+reached, a batch norm merges into an earlier batch norm. Chains of `mul`, `add`, `sub`, `div` and `neg` by constants that
+scale per channel are folded like batch norms.
+
+Constants may be computed from constants. Every batch norm and every chain gets one remark: `folded`, with what its
+certificate measured, or the reason why it is kept. A kept batch norm is left exactly as it was.",
+        statistics: &[
+            ("folded", "batch norms folded"),
+            ("kept", "batch norms kept"),
+            ("folded-chains", "affine chains folded"),
+            ("kept-chains", "affine chains kept"),
+        ],
         reasons: FoldReason::CODES,
     };
 
@@ -97,10 +133,18 @@ norm is left exactly as it was.",
     }
 }
 
-/// What is known of one batch norm.
+/// What is known of one root.
 enum Verdict {
     Folded(Box<Remark>),
     Kept(FoldReason),
+}
+
+/// What stays the same while one graph is folded, or is kept up with it.
+struct State {
+    types: Arc<CertainTypes>,
+    known: Arc<Constness>,
+    entries: Entries,
+    positions: Positions,
 }
 
 impl Pass for FoldBn {
@@ -113,30 +157,40 @@ impl Pass for FoldBn {
                 message: "a cycle".into(),
             });
         };
-        let by_rank = |op| match graph.kind(op) {
-            OpKind::MatMul(_) => true,
-            OpKind::Linear(l) => !l.matrix,
-            _ => false,
-        };
         // Statements about values outlive rewrites, so once is enough.
-        let types = order.iter().any(|&op| by_rank(op)).then(|| cx.analysis::<CertainTypes>(graph));
-        let types = types.as_deref();
-        let roots: Vec<OpId> =
-            order.into_iter().filter(|&op| batch_norm(graph, op).is_some()).collect();
+        let mut state = State {
+            types: cx.analysis::<CertainTypes>(graph),
+            known: cx.analysis::<Constness>(graph),
+            entries: Entries::default(),
+            positions: Positions::of(&order, graph.slot_bound()),
+        };
+        let roots = roots::find(self.cx(graph, cx.constants(), &state), &order);
         let mut verdicts: Vec<Option<Verdict>> = roots.iter().map(|_| None).collect();
         let mut changed = false;
         loop {
             let mut again = false;
-            for (&bn, verdict) in roots.iter().zip(&mut verdicts) {
-                if matches!(verdict, Some(Verdict::Folded(_))) {
+            for i in 0..roots.len() {
+                if matches!(verdicts[i], Some(Verdict::Folded(_))) {
                     continue;
                 }
-                *verdict = Some(match self.check(self.cx(graph, cx.constants(), types), bn) {
+                let checked = loop {
+                    let checked = self.check(self.cx(graph, cx.constants(), &state), &roots[i]);
+                    if checked.is_ok() || !state.entries.serve(cx.constants_mut()) {
+                        break checked;
+                    }
+                };
+                verdicts[i] = Some(match checked {
                     Err(reason) => Verdict::Kept(reason),
                     Ok(_) if !cx.may_rewrite() => Verdict::Kept(FoldReason::RewriteLimit),
-                    Ok(fold) => {
-                        let verdict = self.commit(graph, cx, types, bn, fold)?;
-                        again |= matches!(verdict, Verdict::Folded(_));
+                    Ok(found) => {
+                        let along = self.along(graph, cx, &roots, i, &found);
+                        let verdict = self.commit(graph, cx, &mut state, &roots[i], found)?;
+                        if matches!(verdict, Verdict::Folded(_)) {
+                            again = true;
+                            for (k, remark) in along {
+                                verdicts[k] = Some(Verdict::Folded(Box::new(remark)));
+                            }
+                        }
                         verdict
                     }
                 });
@@ -146,15 +200,16 @@ impl Pass for FoldBn {
                 break;
             }
         }
-        for (bn, verdict) in roots.into_iter().zip(verdicts) {
+        for (root, verdict) in roots.into_iter().zip(verdicts) {
+            let chain = !root.is_norm;
             match verdict {
                 Some(Verdict::Folded(remark)) => {
-                    cx.stat("folded", 1);
+                    cx.stat(if chain { "folded-chains" } else { "folded" }, 1);
                     cx.remark(*remark);
                 }
                 Some(Verdict::Kept(reason)) => {
-                    cx.stat("kept", 1);
-                    let remark = kept(cx, graph, bn, &reason);
+                    cx.stat(if chain { "kept-chains" } else { "kept" }, 1);
+                    let remark = remark::kept(cx, graph, root.op, &reason);
                     cx.remark(remark);
                 }
                 None => {}
@@ -165,35 +220,93 @@ impl Pass for FoldBn {
 }
 
 impl FoldBn {
-    fn cx<'a>(&self, g: &'a Graph, pool: &'a ConstPool, types: Option<&'a CertainTypes>) -> Cx<'a> {
+    fn cx<'a>(&self, g: &'a Graph, pool: &'a ConstPool, state: &'a State) -> Cx<'a> {
         Cx {
             g,
             pool,
-            types,
+            types: &state.types,
+            known: &state.known,
+            entries: &state.entries,
+            positions: &state.positions,
             allow_copy: self.options.shared == Shared::Copy,
             copy_limit: self.options.copy_limit,
             thorough: false,
+            freeze: self.options.freeze_inputs,
         }
     }
 
-    /// Everything that must hold for `bn` to fold, on the graph as it is.
-    fn check(&self, cx: Cx<'_>, bn: OpId) -> Result<Backward, FoldReason> {
-        let Cx { g, pool, .. } = cx;
-        let Some(kind) = batch_norm(g, bn) else { unreachable!("roots are batch norms") };
-        let name = g.location(bn);
+    /// Everything that must hold for a root to fold, on the graph as it is.
+    fn check(&self, cx: Cx<'_>, root: &Root) -> Result<Found, FoldReason> {
+        let name = cx.g.location(root.op);
         let o = &self.options;
         if !o.only.is_empty() && !o.only.matches(&name) || o.skip.matches(&name) {
             return Err(FoldReason::NotSelected);
         }
-        let stats = statistics(g, pool, bn, kind)?;
-        let (op, via) = walk::walk(g, bn)?;
         let overflowing = o.overflowing.matches(&name);
-        let fold =
-            backward::plan(Cx { thorough: overflowing || cx.thorough, ..cx }, bn, stats, op, via)?;
+        let cx = Cx { thorough: overflowing || cx.thorough, ..cx };
+        let found = self.search(cx, root)?;
         if overflowing {
             return Err(FoldReason::Overflow { what: Role::Weight, channel: None });
         }
-        Ok(fold)
+        Ok(found)
+    }
+
+    /// Backward first, then forward, then into an earlier batch norm. Of two reasons the one that is nearer to a fold
+    /// counts.
+    fn search(&self, cx: Cx<'_>, root: &Root) -> Result<Found, FoldReason> {
+        let direction = self.options.direction;
+        let back = match direction {
+            Direction::Forward => None,
+            _ => Some(Search::run(cx, root.op, Norms::Compose)),
+        };
+        let back = match back {
+            Some(Ok(found)) => return Ok(found),
+            Some(Err(reason)) => Some(reason),
+            None => None,
+        };
+        let ahead = match direction {
+            Direction::Backward => None,
+            _ => match forward::run(cx, root.op, false) {
+                Ok(found) => return Ok(found),
+                Err(FoldReason::PaddedShift { blocker })
+                    if self.options.residual_shift == ResidualShift::Add =>
+                {
+                    match forward::run(cx, root.op, true) {
+                        Ok(found) => return Ok(found),
+                        Err(_) => Some(FoldReason::PaddedShift { blocker }),
+                    }
+                }
+                Err(reason) => Some(reason),
+            },
+        };
+        if back.is_some()
+            && let Ok(found) = Search::run(cx, root.op, Norms::Absorb)
+        {
+            return Ok(found);
+        }
+        Err(match (back, ahead) {
+            (Some(back), Some(ahead)) if back.is_dead_end() && ahead.is_near() => ahead,
+            (Some(back), _) => back,
+            (None, Some(ahead)) => ahead,
+            (None, None) => FoldReason::NotSelected,
+        })
+    }
+
+    /// Remarks for the other roots that a plan takes along.
+    fn along(
+        &self,
+        graph: &Graph,
+        cx: &PassCx<'_>,
+        roots: &[Root],
+        own: usize,
+        found: &Found,
+    ) -> Vec<(usize, Remark)> {
+        let gone = |op: OpId| found.plan.bypassed.iter().any(|b| b.0 == op);
+        let others = roots.iter().enumerate().filter(|(k, r)| *k != own && gone(r.op));
+        others
+            .filter(|(_, r)| graph.contains(r.op))
+            .map(|(k, r)| (k, remark::along(cx, graph, r.op, roots[own].op, found)))
+            .collect()
     }
 
     /// Commits a fold and compares the path with what it was.
@@ -201,73 +314,43 @@ impl FoldBn {
         &self,
         graph: &mut Graph,
         cx: &mut PassCx<'_>,
-        types: Option<&CertainTypes>,
-        bn: OpId,
-        fold: Backward,
+        state: &mut State,
+        root: &Root,
+        found: Found,
     ) -> Result<Verdict, PassError> {
+        let bn = root.op;
         let location = graph.location(bn);
         let disagree = |cx: &PassCx<'_>, message: String| cx.certificate(location.clone(), message);
-        let sample = match certificate::before(self.cx(graph, cx.constants(), types), bn, &fold) {
+        let sample = match certificate::before(self.cx(graph, cx.constants(), state), &found) {
             Ok(sample) if sample.is_finite() => sample,
             Ok(_) => {
-                let cx = Cx { thorough: true, ..self.cx(graph, cx.constants(), types) };
+                let cx = Cx { thorough: true, ..self.cx(graph, cx.constants(), state) };
                 let message = "its sampled results are not finite".into();
-                let checked = self.check(cx, bn);
-                return Ok(Verdict::Kept(
-                    checked.err().unwrap_or(FoldReason::Uncertified { message }),
-                ));
+                let checked = self.check(cx, root).err();
+                return Ok(Verdict::Kept(checked.unwrap_or(FoldReason::Uncertified { message })));
             }
             Err(e) => return Ok(Verdict::Kept(FoldReason::Uncertified { message: e.to_string() })),
         };
-        let mut remark = folded(cx, graph, bn, &fold);
-        let absorber = fold.plan.absorber;
-        let Some(y) = cx.rewrite(graph, |rw| fold.plan.commit(rw)) else {
+        let mut remark = remark::folded(cx, graph, bn, &found);
+        let Found { plan, .. } = found;
+        let Some((instead, created)) = cx.rewrite(graph, |rw| plan.commit(rw)) else {
             return Err(cx.internal(graph, bn, "a rewrite was refused that had been allowed"));
         };
-        let judged = certificate::after(graph, cx.constants(), absorber, y, &sample)
+        for (op, like) in created {
+            let at = state.positions.get(like);
+            state.positions.place(op, at);
+        }
+        let now = |mut v: Value| {
+            while let Some(&later) = instead.get(&v) {
+                v = later;
+            }
+            v
+        };
+        let judged = certificate::after(self.cx(graph, cx.constants(), state), now, &sample)
             .map_err(|e| disagree(cx, format!("the folded path cannot be evaluated: {e}")))?;
         let Certificate { samples, error } = judged.map_err(|message| disagree(cx, message))?;
         remark.args.push(("samples", RemarkArg::Int(samples as i64)));
         remark.args.push(("error", RemarkArg::Float(error)));
         Ok(Verdict::Folded(Box::new(remark)))
     }
-}
-
-fn folded(cx: &PassCx<'_>, g: &Graph, bn: OpId, fold: &Backward) -> Remark {
-    let op = fold.plan.absorber;
-    let into = Blocker::of(g, op);
-    let via: Vec<Arc<str>> =
-        fold.via.iter().map(|&v| Blocker::of(g, v).to_string().into()).collect();
-    let through =
-        if via.is_empty() { String::new() } else { format!(" through {}", via.join(", ")) };
-    let copied = match fold.copied.as_slice() {
-        [] => String::new(),
-        names => format!(", with its own copy of {}", names.join(", ")),
-    };
-    let magnitudes = || fold.affine.s.iter().map(|s| s.abs());
-    let mut r =
-        cx.about(g, bn, RemarkKind::Passed, "folded", format!("into {into}{through}{copied}"));
-    r.args = vec![
-        ("into", RemarkArg::Str(into.location)),
-        ("into-op", RemarkArg::Str(into.op)),
-        ("direction", RemarkArg::Str(Direction::Backward.name().into())),
-        ("through", RemarkArg::List(via)),
-        ("copied", RemarkArg::List(fold.copied.clone())),
-        ("scale-min", RemarkArg::Float(magnitudes().fold(f64::INFINITY, f64::min))),
-        ("scale-max", RemarkArg::Float(magnitudes().fold(0.0, f64::max))),
-        ("cancellation", RemarkArg::Float(fold.cancellation)),
-        ("gamma", RemarkArg::Floats(fold.affine.gamma.clone())),
-        ("beta", RemarkArg::Floats(fold.affine.beta.clone())),
-    ];
-    r
-}
-
-fn kept(cx: &PassCx<'_>, g: &Graph, bn: OpId, reason: &FoldReason) -> Remark {
-    let mut r = cx.about(g, bn, RemarkKind::Missed, reason.code(), reason.to_string());
-    if let Some(b) = reason.blocker() {
-        r.args.push(("blocker", RemarkArg::Str(b.location.clone())));
-        r.args.push(("blocker-op", RemarkArg::Str(b.op.clone())));
-    }
-    r.args.push(("unlock", RemarkArg::Str(reason.unlock().into())));
-    r
 }

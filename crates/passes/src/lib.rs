@@ -113,7 +113,9 @@ mod pass;
 mod pipeline;
 mod registry;
 
-pub use analysis::{Analysis, CertainType, CertainTypes, Extents, Preserved};
+pub use analysis::{
+    Analysis, CertainType, CertainTypes, Constants, Constness, Extents, NotConstant, Preserved,
+};
 pub use canonicalize::Canonicalize;
 pub use dce::Dce;
 pub use fold_bn::{Blocker, Direction, FoldBn, FoldBnOptions, FoldReason, Role, Shared};

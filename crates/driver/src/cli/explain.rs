@@ -8,7 +8,7 @@ use super::{
     summary::{self, Frame},
 };
 use normfold_driver::{
-    Driver, Report, RunOptions,
+    BatchNorms, Driver, Report, RunOptions,
     ir::{Remark, RemarkArg, RemarkKind},
 };
 use std::{io, time::Instant};
@@ -92,10 +92,23 @@ fn human(out: &mut Output, report: &Report, input: &str) -> io::Result<()> {
             out.print(format_args!("  {:width$}         {}\n", "", Styled(FAINT, unlock)))?;
         }
     }
-    if norms.total > 0 {
+    if report.verdicts().next().is_some() {
         out.print(format_args!("\n"))?;
     }
-    let noun = if norms.total == 1 { "batch norm" } else { "batch norms" };
+    counts(out, input, norms, ["batch norm", "batch norms"])?;
+    if report.affine_chains.total > 0 {
+        counts(out, input, &report.affine_chains, ["affine chain", "affine chains"])?;
+    }
+    Ok(())
+}
+
+fn counts(
+    out: &mut Output,
+    input: &str,
+    norms: &BatchNorms,
+    [one, many]: [&str; 2],
+) -> io::Result<()> {
+    let noun = if norms.total == 1 { one } else { many };
     let would = norms.kept.get(WEIGHTS_ABSENT).copied().unwrap_or(0);
     let would_fold =
         if would > 0 { format!(", {would} would with their weights") } else { String::new() };

@@ -5,7 +5,7 @@ use super::{
     output::{BAD, FAINT, GOOD, NOTE, STRONG, Styled, bytes},
 };
 use normfold_driver::{
-    Report,
+    BatchNorms, Report,
     ir::{Remark, RemarkArg, RemarkKind},
 };
 use serde_json::{Map, Value, json};
@@ -33,23 +33,31 @@ fn plural(n: u64, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
+fn counts(out: &mut impl Write, n: &BatchNorms, noun: &str) -> io::Result<()> {
+    let style = if n.folded == n.total { GOOD.bold() } else { STRONG };
+    let count = format!("folded {} of {}", n.folded, plural(n.total, noun));
+    out.write_fmt(format_args!("{}\n", Styled(style, count)))?;
+    if n.kept_total() > 0 {
+        let list: Vec<String> = n.kept.iter().map(|(code, n)| format!("{code} {n}")).collect();
+        out.write_fmt(format_args!(
+            "  kept {}: {}\n",
+            n.kept_total(),
+            Styled(NOTE, list.join(", "))
+        ))?;
+    }
+    Ok(())
+}
+
 /// The summary: a few lines.
 pub(crate) fn human(out: &mut impl Write, report: &Report, frame: &Frame<'_>) -> io::Result<()> {
-    let norms = &report.batch_norms;
+    let (norms, chains) = (&report.batch_norms, &report.affine_chains);
     let ran_fold = report.passes.iter().any(|p| p.name == "fold-bn");
     if ran_fold {
-        let style = if norms.folded == norms.total { GOOD.bold() } else { STRONG };
-        let count = format!("folded {} of {}", norms.folded, plural(norms.total, "batch norm"));
-        out.write_fmt(format_args!("{}\n", Styled(style, count)))?;
-        if norms.kept_total() > 0 {
-            let list: Vec<String> =
-                norms.kept.iter().map(|(code, n)| format!("{code} {n}")).collect();
-            out.write_fmt(format_args!(
-                "  kept {}: {}\n",
-                norms.kept_total(),
-                Styled(NOTE, list.join(", "))
-            ))?;
-            let first = norms.kept.keys().next().copied().unwrap_or_default();
+        counts(out, norms, "batch norm")?;
+        if chains.total > 0 {
+            counts(out, chains, "affine chain")?;
+        }
+        if let Some(first) = norms.kept.keys().chain(chains.kept.keys()).next() {
             let hint = format!(
                 "`normfold explain {}` names each, `normfold reason {first}` explains",
                 frame.input
@@ -193,19 +201,22 @@ pub(crate) fn json(
     filter: RemarkFilter,
     timing: bool,
 ) -> Value {
-    let norms = &report.batch_norms;
+    let counts = |n: &BatchNorms| {
+        json!({
+            "total": n.total,
+            "folded": n.folded,
+            "kept": n.kept_total(),
+            "reasons": n.kept.iter().map(|(c, n)| ((*c).to_owned(), json!(n))).collect::<Map<_, _>>(),
+        })
+    };
     let mut object = json!({
         "schema": 1,
         "normfold": env!("CARGO_PKG_VERSION"),
         "input": &frame.input,
         "output": frame.output,
         "pipeline": report.pipeline,
-        "batch_norms": {
-            "total": norms.total,
-            "folded": norms.folded,
-            "kept": norms.kept_total(),
-            "reasons": norms.kept.iter().map(|(c, n)| ((*c).to_owned(), json!(n))).collect::<Map<_, _>>(),
-        },
+        "batch_norms": counts(&report.batch_norms),
+        "affine_chains": counts(&report.affine_chains),
         "largest_error": report.largest_error.map(number),
         "largest_rounding": report.largest_rounding.map(number),
         "ops": { "before": report.ops.before, "after": report.ops.after },

@@ -1,8 +1,9 @@
 //! What is certain of the types of values, whatever their declarations say.
 
-use super::Analysis;
+use super::{Analysis, Constants, Constness};
 use normfold_ir::{
-    Binding, ConstPool, DType, Dim, Graph, GraphRole, OpId, OpKind, PoolKind, TensorType, Value,
+    Binding, ConstPool, DType, DataLayout, Dim, Graph, GraphRole, KernelOrder, OpId, OpKind,
+    Padding, PoolKind, Slice, Spatial, TensorType, Value,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -74,9 +75,10 @@ impl CertainTypes {
 impl Analysis for CertainTypes {
     fn compute(graph: &Graph, constants: &ConstPool) -> Self {
         let mut this = Self { ops: vec![None; graph.slot_bound()] };
+        let known = &Constness::compute(graph, constants);
         // Nothing is said of a graph with a cycle.
         for op in graph.topo_order().unwrap_or_default() {
-            let cx = OpCx { graph, constants, types: &this, op };
+            let cx = OpCx { graph, constants, types: &this, known, op };
             let mut results = cx.results();
             results.resize(graph.num_results(op), CertainType::default());
             this.ops[op.slot()] = Some((op, results));
@@ -124,6 +126,7 @@ struct OpCx<'a> {
     graph: &'a Graph,
     constants: &'a ConstPool,
     types: &'a CertainTypes,
+    known: &'a Constness,
     op: OpId,
 }
 
@@ -133,7 +136,20 @@ impl OpCx<'_> {
     }
 
     fn ints(&self, attr: Option<&Vec<i64>>, i: usize) -> Option<Vec<i64>> {
-        attr_or_fixed(self.graph, self.constants, self.op, attr, i)
+        self.each(attr, i)?.into_iter().collect()
+    }
+
+    /// Integers, each known or not, that the op has as an attribute or as operand `i`.
+    fn each(&self, attr: Option<&Vec<i64>>, i: usize) -> Option<Vec<Option<i64>>> {
+        if let Some(list) = attr {
+            return Some(list.iter().copied().map(Some).collect());
+        }
+        let v = self.graph.operand(self.op, i)?;
+        if let Some(list) = fixed_ints(self.graph, self.constants, v) {
+            return Some(list.into_iter().map(Some).collect());
+        }
+        let Self { graph, constants: pool, types, known, .. } = *self;
+        Constants { graph, pool, types: Some(types), known }.ints(v)
     }
 
     fn results(&self) -> SmallVec<[CertainType; 1]> {
@@ -168,18 +184,56 @@ impl OpCx<'_> {
                 CertainType { dtype: None, dims: x.dims }
             }
             OpKind::Conv(c) => {
-                let out = self.operand(1).dims.and_then(|w| w.get(c.w.out_axis()).copied()?);
-                let grouped = c.w.order == normfold_ir::KernelOrder::Scm;
-                let out = out.filter(|_| !grouped);
-                with_dims(windowed(&x, c.x.rank(), c.x.channel_axis(), out))
+                let w = self.operand(1).dims;
+                let extent = |a: usize| w.as_ref().and_then(|w| w.get(a).copied()?);
+                let out = match c.w.order {
+                    KernelOrder::Scm => extent(c.w.out_axis())
+                        .zip(extent(c.w.in_axis()))
+                        .and_then(|(m, c)| m.checked_mul(c)),
+                    _ => extent(c.w.out_axis()),
+                };
+                let spatial = |i: usize, n: u64| {
+                    let kernel = extent(c.w.first_spatial_axis() + i)?;
+                    window(n, kernel, at(&c.strides, i), at(&c.dilations, i), &c.pad, i, false)
+                };
+                with_dims(windowed(&x, &c.x, out, spatial))
             }
             OpKind::ConvTranspose(c) => {
-                with_dims(windowed(&x, c.x.rank(), c.x.channel_axis(), None))
+                let w = self.operand(1).dims;
+                let extent = |a: usize| w.as_ref().and_then(|w| w.get(a).copied()?);
+                let out = extent(c.w.out_axis()).and_then(|n| match c.w.order {
+                    KernelOrder::Ios | KernelOrder::Soi => n.checked_mul(c.groups),
+                    _ => None,
+                });
+                let spatial = |i: usize, n: u64| {
+                    if let Some(&n) = c.output_shape.get(i) {
+                        return u64::try_from(n).ok();
+                    }
+                    let reach = (extent(c.w.first_spatial_axis() + i)?.checked_sub(1)?)
+                        .checked_mul(at(&c.dilations, i))?;
+                    let (a, b) = c.pad.explicit(i)?;
+                    let more = c.output_padding.get(i).copied().unwrap_or(0);
+                    (n.checked_sub(1)?.checked_mul(at(&c.strides, i))?.checked_add(reach + 1)?)
+                        .checked_add_signed(more.checked_sub(a)?.checked_sub(b)?)
+                };
+                with_dims(windowed(&x, &c.x, out, spatial))
             }
             OpKind::Pool(p) => {
                 let axis = p.x.channel_axis();
                 let channels = x.dims.as_ref().and_then(|d| d.get(axis).copied()?);
-                let y = with_dims(windowed(&x, p.x.rank(), axis, channels));
+                let spatial = |i: usize, n: u64| {
+                    let kernel = p.kernel.get(i).copied()?;
+                    window(
+                        n,
+                        kernel,
+                        at(&p.strides, i),
+                        at(&p.dilations, i),
+                        &p.pad,
+                        i,
+                        p.ceil_mode,
+                    )
+                };
+                let y = with_dims(windowed(&x, &p.x, channels, spatial));
                 return match p.f {
                     PoolKind::Max => {
                         let indices = CertainType { dtype: Some(DType::I64), dims: y.dims.clone() };
@@ -206,7 +260,7 @@ impl OpCx<'_> {
                     .unwrap_or_else(|| Arc::from([None, None])),
             )),
             OpKind::Reshape(r) => {
-                let target = self.ints(r.shape.as_ref(), 1);
+                let target = self.each(r.shape.as_ref(), 1);
                 with_dims(target.and_then(|t| reshaped(x.dims.as_deref(), &t, r.allow_zero)))
             }
             OpKind::Squeeze(s) => {
@@ -237,10 +291,49 @@ impl OpCx<'_> {
                     .collect();
                 with_dims(parts.and_then(|p| concatenated(&p, c.axis)))
             }
-            OpKind::Slice(_) | OpKind::Split(_) => {
-                let dims: Option<Extents> = x.dims.map(|d| d.iter().map(|_| None).collect());
-                let each = CertainType { dtype: x.dtype, dims };
-                return SmallVec::from_elem(each, self.graph.num_results(self.op));
+            OpKind::Slice(s) => with_dims(x.dims.map(|d| self.sliced(&d, s))),
+            OpKind::Split(s) => {
+                let n = self.graph.num_results(self.op);
+                let sizes = self.ints(s.sizes.as_ref(), 1);
+                let along = x.dims.as_ref().and_then(|d| axis(s.axis, d.len()));
+                let size = |i: usize, whole: Option<u64>| match &sizes {
+                    Some(list) => list.get(i).and_then(|&n| u64::try_from(n).ok()),
+                    None => whole.filter(|w| w.is_multiple_of(n as u64)).map(|w| w / n as u64),
+                };
+                let result = |i: usize| {
+                    let along = along?;
+                    let dims = x.dims.as_ref()?.iter().enumerate();
+                    Some(dims.map(|(a, &d)| if a == along { size(i, d) } else { d }).collect())
+                };
+                return (0..n).map(|i| with_dims(result(i))).collect();
+            }
+            OpKind::Reduce(r) => {
+                let axes = self.ints(r.axes.as_ref(), 1);
+                let all = r.axes.is_none() && self.graph.operand(self.op, 1).is_none();
+                with_dims(x.dims.and_then(|d| {
+                    let axes: Vec<usize> = match axes {
+                        Some(list) if !list.is_empty() => {
+                            list.iter().map(|&a| axis(a, d.len())).collect::<Option<_>>()?
+                        }
+                        Some(_) if r.noop_with_empty_axes => return Some(d),
+                        None if all && r.noop_with_empty_axes => return Some(d),
+                        None if !all => return None,
+                        _ => (0..d.len()).collect(),
+                    };
+                    let one = |(i, &n): (usize, &Option<u64>)| match axes.contains(&i) {
+                        false => Some(n),
+                        true => r.keepdims.then_some(Some(1)),
+                    };
+                    Some(d.iter().enumerate().filter_map(one).collect())
+                }))
+            }
+            OpKind::DepthToSpace(d) if d.block > 0 => {
+                let b = d.block;
+                with_dims(x.dims.filter(|d| d.len() == 4).map(|d| {
+                    let channels = d[1].filter(|c| c.is_multiple_of(b * b)).map(|c| c / (b * b));
+                    let wide = |n: Option<u64>| n.and_then(|n| n.checked_mul(b));
+                    Arc::from([d[0], channels, wide(d[2]), wide(d[3])])
+                }))
             }
             OpKind::Linear(l) => {
                 let n = self
@@ -267,6 +360,38 @@ impl OpCx<'_> {
             _ => CertainType::default(),
         };
         SmallVec::from_elem(one, 1)
+    }
+}
+
+impl OpCx<'_> {
+    fn sliced(&self, d: &[Option<u64>], s: &Slice) -> Extents {
+        let starts = self.each(s.starts.as_ref(), 1);
+        let ends = self.each(s.ends.as_ref(), 2);
+        let given = s.axes.is_some() || self.graph.operand(self.op, 3).is_some();
+        let axes = self.ints(s.axes.as_ref(), 3);
+        let steps = self.each(None, 4);
+        let has_steps = self.graph.operand(self.op, 4).is_some();
+        let mut out: Vec<Option<u64>> = vec![None; d.len()];
+        let Some(axes) = axes.or_else(|| {
+            let n = starts.as_ref()?.len() as i64;
+            (!given).then(|| (0..n).collect())
+        }) else {
+            return out.into();
+        };
+        out.copy_from_slice(d);
+        for (k, &a) in axes.iter().enumerate() {
+            let Some(a) = axis(a, d.len()) else { return vec![None; d.len()].into() };
+            let one = |list: &Option<Vec<Option<i64>>>| list.as_ref()?.get(k).copied()?;
+            let step = if has_steps { one(&steps) } else { Some(1) };
+            out[a] = match (d[a].map(|n| n as i64), one(&starts), one(&ends), step) {
+                (Some(n), Some(from), Some(to), Some(1)) => {
+                    let clamp = |i: i64| (if i < 0 { i.saturating_add(n) } else { i }).clamp(0, n);
+                    u64::try_from(clamp(to).saturating_sub(clamp(from))).ok().or(Some(0))
+                }
+                _ => None,
+            };
+        }
+        out.into()
     }
 }
 
@@ -306,19 +431,49 @@ fn broadcast(all: &[Option<Extents>]) -> Option<Extents> {
     )
 }
 
+/// Batch, channels and the spatial extents that `spatial(i, extent of x)` gives.
 fn windowed(
     x: &CertainType,
-    rank: usize,
-    channel: usize,
+    layout: &DataLayout,
     channels: Option<u64>,
+    spatial: impl Fn(usize, u64) -> Option<u64>,
 ) -> Option<Extents> {
-    let batch = x.dims.as_ref().and_then(|d| d.first().copied()?);
-    let at = |i| match i {
-        0 => batch,
+    let extent = |i: usize| x.dims.as_ref().and_then(|d| d.get(i).copied()?);
+    let channel = layout.channel_axis();
+    let first = if channel == 1 { 2 } else { 1 };
+    let one = |i: usize| match i {
+        0 => extent(0),
         i if i == channel => channels,
-        _ => None,
+        i => extent(i).and_then(|n| spatial(i - first, n)),
     };
-    Some((0..rank).map(at).collect())
+    Some((0..layout.rank()).map(one).collect())
+}
+
+fn at(list: &Spatial<u64>, i: usize) -> u64 {
+    list.get(i).copied().unwrap_or(1)
+}
+
+/// How many windows fit on `n` elements. Frameworks differ in which partial windows count: with `ceil` only a whole
+/// number is certain.
+fn window(
+    n: u64,
+    kernel: u64,
+    stride: u64,
+    dilation: u64,
+    pad: &Padding,
+    i: usize,
+    ceil: bool,
+) -> Option<u64> {
+    if stride == 0 {
+        return None;
+    }
+    if matches!(pad, Padding::SameUpper | Padding::SameLower) {
+        return Some(n.div_ceil(stride));
+    }
+    let (before, after) = pad.explicit(i)?;
+    let reach = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
+    let room = n.checked_add_signed(before)?.checked_add_signed(after)?.checked_sub(reach)?;
+    (!ceil || room.is_multiple_of(stride)).then_some(room / stride + 1)
 }
 
 fn permuted(d: &[Option<u64>], perm: &[i64]) -> Option<Extents> {
@@ -341,16 +496,24 @@ fn flattened(d: &[Option<u64>], at: i64) -> Option<Extents> {
     Some(Arc::from([product(&d[..at]), product(&d[at..])]))
 }
 
-fn reshaped(x: Option<&[Option<u64>]>, target: &[i64], allow_zero: bool) -> Option<Extents> {
+fn reshaped(
+    x: Option<&[Option<u64>]>,
+    target: &[Option<i64>],
+    allow_zero: bool,
+) -> Option<Extents> {
     let mut out: Vec<Option<u64>> = target
         .iter()
         .enumerate()
-        .map(|(i, &t)| match t {
+        .map(|(i, &t)| match t? {
             0 if !allow_zero => x.and_then(|x| x.get(i).copied()?),
             t => u64::try_from(t).ok(),
         })
         .collect();
-    if let Some(open) = target.iter().position(|&t| t < 0) {
+    // One open extent follows from the others; which of an unknown target's is the open one may be unknown too.
+    let open = |t: &Option<i64>| t.is_none_or(|t| t < 0);
+    if let (Some(open), 1) =
+        (target.iter().position(open), target.iter().filter(|t| open(t)).count())
+    {
         let others: Vec<_> =
             out.iter().enumerate().filter(|(i, _)| *i != open).map(|(_, n)| *n).collect();
         out[open] = match (x.and_then(product), product(&others)) {
@@ -413,6 +576,21 @@ mod tests {
         d.iter().map(|&n| u64::try_from(n).ok()).collect()
     }
 
+    fn t(d: &[i64]) -> Vec<Option<i64>> {
+        d.iter().copied().map(Some).collect()
+    }
+
+    #[test]
+    fn windows() {
+        let pad = |a, b| Padding::Explicit(Spatial::from_slice(&[(a, b)]));
+        assert_eq!(window(7, 3, 2, 1, &pad(1, 1), 0, false), Some(4));
+        assert_eq!(window(7, 3, 1, 2, &pad(0, 0), 0, false), Some(3));
+        assert_eq!(window(8, 3, 2, 1, &pad(0, 0), 0, false), Some(3));
+        assert_eq!(window(8, 3, 2, 1, &pad(0, 0), 0, true), None);
+        assert_eq!(window(7, 3, 2, 1, &Padding::SameUpper, 0, false), Some(4));
+        assert_eq!(window(2, 3, 1, 1, &pad(0, 0), 0, false), None);
+    }
+
     #[test]
     fn shapes() {
         let b = |a: &[i64], b: &[i64]| broadcast(&[Some(e(a)), Some(e(b))]);
@@ -425,10 +603,10 @@ mod tests {
         assert_eq!(permuted(&e(&[1, 2]), &[0, 2]), None);
         assert_eq!(flattened(&e(&[2, -1, 4]), 2), Some(e(&[-1, 4])));
         assert_eq!(flattened(&e(&[2, 3]), 2), Some(e(&[6, 1])));
-        assert_eq!(reshaped(Some(&e(&[2, 3, 4])), &[0, -1], false), Some(e(&[2, 12])));
-        assert_eq!(reshaped(Some(&e(&[-1, 3, 4])), &[0, -1], false), Some(e(&[-1, -1])));
-        assert_eq!(reshaped(None, &[5, -1], false), Some(e(&[5, -1])));
-        assert_eq!(reshaped(Some(&e(&[0, 3])), &[0, -1], false), Some(e(&[0, -1])));
+        assert_eq!(reshaped(Some(&e(&[2, 3, 4])), &t(&[0, -1]), false), Some(e(&[2, 12])));
+        assert_eq!(reshaped(Some(&e(&[-1, 3, 4])), &t(&[0, -1]), false), Some(e(&[-1, -1])));
+        assert_eq!(reshaped(None, &t(&[5, -1]), false), Some(e(&[5, -1])));
+        assert_eq!(reshaped(Some(&e(&[0, 3])), &t(&[0, -1]), false), Some(e(&[0, -1])));
         assert_eq!(squeezed(&e(&[1, -1, 1]), Some(&[-1]), false), Some(e(&[1, -1])));
         assert_eq!(squeezed(&e(&[1, -1]), None, true), None);
         assert_eq!(squeezed(&e(&[1, 5, 1]), None, true), Some(e(&[5])));

@@ -1,9 +1,9 @@
 //! How the shift reaches the result: the bias of the op, `β·C` of a linear one, or an Add where there is no slot.
 
 use super::{
-    affine::Affine,
-    backward::{BETA, Cx, S, T, target},
-    plan::{Finish, Relative, Target, Transform, bias_name},
+    cx::Cx,
+    linear::{BETA, S, T, target},
+    plan::{Addend, Relative, Target, Transform, bias_name},
     reason::{Blocker, FoldReason, Role},
     resolve::resolve,
     weight::Weight,
@@ -12,23 +12,22 @@ use normfold_ir::{
     BiasSlot, BinaryKind, ConstPool, DType, ElementMap, Linear, OpId, OpKind, Use, decode_f64,
     encode_f64,
 };
+use std::collections::HashSet;
 
 /// How the shift reaches the result.
 pub(super) struct Bias {
     pub(super) transform: Option<Transform>,
     pub(super) kind: Option<OpKind>,
-    pub(super) finish: Finish,
+    pub(super) addend: Option<Addend>,
     base: Option<normfold_ir::ConstId>,
     pub(super) beta: f64,
-    /// The op had no slot for a bias: with t = 0 nothing needs to be added.
-    pub(super) into_add: bool,
 }
 
 impl Bias {
     pub(super) fn plan(
         cx: Cx<'_>,
         op: OpId,
-        bn: OpId,
+        erased: &HashSet<OpId>,
         w: &Weight,
         copied: &mut Vec<std::sync::Arc<str>>,
     ) -> Result<Self, FoldReason> {
@@ -38,10 +37,9 @@ impl Bias {
         let plain = |transform| Self {
             transform: Some(transform),
             kind: None,
-            finish: Finish::Replace,
+            addend: None,
             base: None,
             beta: 1.0,
-            into_add: false,
         };
         let new = |slot: usize| {
             let at = Use { user: op, operand: slot as u32 };
@@ -52,22 +50,25 @@ impl Bias {
         match w.map.bias {
             BiasSlot::PerChannel(slot) => {
                 let at = Use { user: op, operand: slot as u32 };
-                let Some(r) = resolve(g, at, Role::Bias, bn)? else {
+                let Some(r) = resolve(cx, at, Role::Bias, erased)? else {
                     if !g.capabilities().may_add_bias(g.kind(op)) {
                         return Err(FoldReason::NotExpressible { what: "a bias on this op" });
                     }
                     return Ok(new(slot));
                 };
-                let dims = pool.dims(r.entry);
+                let dims = r.dims.clone();
                 if dims != [n] {
-                    let found = pool.count(r.entry);
+                    let found = dims.iter().product();
                     return Err(FoldReason::ChannelMismatch {
                         blocker: Blocker::of(g, op),
                         expected: n,
                         found,
                     });
                 }
-                let map = ElementMap::axis(&dims, 0);
+                let Some(map) = r.map(&ElementMap::axis(&dims, 0)) else {
+                    let blocker = Blocker::of(g, op);
+                    return Err(FoldReason::NotConstant { what: Role::Bias, blocker });
+                };
                 let target = target(cx, &r, at, Role::Bias, copied)?;
                 let steps = vec![
                     Relative::Scale { map: map.clone(), vector: S },
@@ -88,14 +89,14 @@ impl Bias {
                 {
                     return Err(FoldReason::NotExpressible { what: "another beta on this op" });
                 }
-                let c = if l.beta == 0.0 { None } else { resolve(g, at, Role::Bias, bn)? };
+                let c = if l.beta == 0.0 { None } else { resolve(cx, at, Role::Bias, erased)? };
                 let Some(r) = c else {
                     if !g.capabilities().may_add_bias(g.kind(op)) {
                         return Err(FoldReason::NotExpressible { what: "a bias on this op" });
                     }
                     return Ok(Self { kind, ..new(slot) });
                 };
-                let dims = pool.dims(r.entry);
+                let dims = r.dims.clone();
                 let Some(wide) = broadcast_to_columns(&dims, n) else {
                     let found = dims.last().copied().unwrap_or(1);
                     return Err(FoldReason::ChannelMismatch {
@@ -104,7 +105,13 @@ impl Bias {
                         found,
                     });
                 };
-                let map = ElementMap::axis(&wide, wide.len() - 1);
+                // A bias in another shape than it is stored in cannot be widened where it is stored.
+                let is_view = r.is_view(&pool.dims(r.entry));
+                let map = r.map(&ElementMap::axis(&wide, wide.len() - 1));
+                let Some(map) = map.filter(|_| !is_view || wide == dims) else {
+                    let blocker = Blocker::of(g, op);
+                    return Err(FoldReason::NotConstant { what: Role::Bias, blocker });
+                };
                 let target = target(cx, &r, at, Role::Bias, copied)?;
                 let mut steps = Vec::new();
                 if l.beta != 1.0 {
@@ -139,12 +146,12 @@ impl Bias {
         let linear = OpKind::from(Linear { matrix: true, ..Linear::default() });
         let data = g.operand(op, w.map.data).and_then(|v| cx.rank(v));
         if w.map.weight == 1
-            && w.dims.len() == 2
+            && w.resolved.dims.len() == 2
             && data == Some(2)
             && g.capabilities().may_change(g.kind(op), &linear)
             && g.capabilities().may_create(&linear, w.dtype)
         {
-            return Ok(Self { kind: Some(linear), into_add: true, ..with_bias });
+            return Ok(Self { kind: Some(linear), ..with_bias });
         }
         let add = OpKind::from(BinaryKind::Add);
         if !g.capabilities().may_create(&add, w.dtype)
@@ -157,8 +164,13 @@ impl Bias {
         };
         let mut dims = vec![1; rank - axis];
         dims[0] = w.map.out.count;
-        let finish = Finish::Add { dtype: w.dtype, dims, vector: T, name };
-        Ok(Self { transform: None, kind: None, finish, base: None, beta: 1.0, into_add: true })
+        let addend = Some(Addend { dtype: w.dtype, dims, vector: T, name, op_name: None });
+        Ok(Self { transform: None, kind: None, addend, base: None, beta: 1.0 })
+    }
+
+    /// Whether the op has had no bias: without a shift it needs none.
+    pub(super) fn is_new(&self) -> bool {
+        self.base.is_none()
     }
 
     pub(super) fn present(&self, pool: &ConstPool) -> bool {
@@ -170,10 +182,10 @@ impl Bias {
         &self,
         pool: &ConstPool,
         dtype: DType,
-        affine: &Affine,
+        (s, t): (&[f64], &[f64]),
     ) -> Result<(f64, f64), FoldReason> {
         let overflow = |channel| FoldReason::Overflow { what: Role::Bias, channel: Some(channel) };
-        let n = affine.t.len();
+        let n = t.len();
         let old = match self.base {
             Some(b) => {
                 pool.to_exact_f64(b).map_err(|_| FoldReason::WeightsAbsent { blocker: None })?
@@ -191,8 +203,8 @@ impl Bias {
                 if !b.is_finite() {
                     return Err(FoldReason::NonFinite { what: "the bias", channel: c });
                 }
-                let scaled = b * self.beta * affine.s[c];
-                let new = scaled + affine.t[c];
+                let scaled = b * self.beta * s[c];
+                let new = scaled + t[c];
                 let bytes = &mut stored[..dtype.bytes_for(1).unwrap_or(0) as usize];
                 let mut back = [0.0];
                 if !encode_f64(dtype, &[new], bytes)
@@ -201,7 +213,7 @@ impl Bias {
                 {
                     return Err(overflow(c));
                 }
-                let magnitude = scaled.abs() + affine.t[c].abs();
+                let magnitude = scaled.abs() + t[c].abs();
                 largest = largest.max(magnitude);
                 if new != 0.0 {
                     cancellation = cancellation.max(magnitude / new.abs());

@@ -4,34 +4,31 @@
 //! in a plan or in its commit shows here. Data is a fixed function of the index in (0, 1], positions include the border
 //! (where padding enters), channels include those with the largest scale and shift.
 //!
-//! The bound: each stored weight differs from the exact one by at most half a unit in its last place, so the results
-//! differ by at most `u·Σ|W'|·|x| + u·|b'|` plus what f64 sums lose, with `u = 2^−p` of the stored type. Where the linear op
-//! absorbed something before, the path before the fold reads rounded elements too, and the batch norm scales what they are
-//! off by: `|s|·(u·Σ|W|·|x| + u·|b|)` more.
+//! The bound: each stored element differs from the exact one by at most half a unit in its last place, so the results
+//! differ by at most `A·u·(Σ|W'|·|x| + |b'|)` plus what f64 sums lose, with `u = 2^−p` of the stored type and A what the ops
+//! behind multiply by. Where an op absorbed something before, the path before the fold reads rounded elements too, and
+//! what is folded scales what they are off by: `max|s|·u·(Σ|W|·|x| + |b|)` more.
 
-use super::{
-    affine::Affine,
-    backward::{Backward, Cx},
-    reason::Role,
-    resolve::{Resolved, resolve},
-};
+use super::{ask::Ask, cx::Cx, reason::Role, resolve::resolve, search::Found};
 use normfold_ir::{
-    ConstData, ConstPool, DType, Graph, Linear, OpId, OpKind, Use, Value,
+    ConstData, DType, Graph, Linear, OpId, OpKind, Use, Value,
     eval::{Binding, EvalError, Evaluator, Scalar},
 };
-use std::cell::Cell;
+use std::{cell::Cell, collections::HashSet};
 
 /// What the path gave before the fold.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
-    data: Value,
-    dims: Vec<u64>,
-    points: Vec<Vec<u64>>,
+    data: Vec<(Value, Vec<u64>)>,
+    /// Where each of `before` was taken.
+    points: Vec<(Value, Vec<u64>)>,
     before: Vec<f64>,
     /// What each of `before` may be off by because the elements it was computed from are rounded themselves.
     rounding: Vec<f64>,
     /// What the results may be off by beyond the rounding of stored elements.
     slack: f64,
+    amplification: f64,
+    absorbers: Vec<OpId>,
     dtype: DType,
 }
 
@@ -52,8 +49,8 @@ pub(super) struct Certificate {
 }
 
 /// Deterministic data in (0, 1], a multiple of 1/64.
-fn datum(index: &[u64]) -> f64 {
-    let mut h = 0x9e37_79b9_7f4a_7c15u64;
+fn datum(index: &[u64], seed: u64) -> f64 {
+    let mut h = 0x9e37_79b9_7f4a_7c15u64 ^ seed;
     for &i in index {
         h = (h ^ i).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         h ^= h >> 29;
@@ -61,79 +58,145 @@ fn datum(index: &[u64]) -> f64 {
     ((h >> 32) % 64 + 1) as f64 / 64.0
 }
 
-fn bind_data<'a>(e: &mut Evaluator<'a>, data: Value, dims: &[u64], dtype: DType) {
-    let f = Box::new(|index: &[u64]| Scalar::F(datum(index)));
-    e.bind(data, Binding::Lazy { dtype, dims: dims.to_vec(), f });
+fn bind_data<'a>(e: &mut Evaluator<'a>, data: &[(Value, Vec<u64>)], dtype: DType) {
+    for (k, (v, dims)) in data.iter().enumerate() {
+        // Different values have different data.
+        let seed = k as u64;
+        let f = Box::new(move |index: &[u64]| Scalar::F(datum(index, seed)));
+        e.bind(*v, Binding::Lazy { dtype, dims: dims.clone(), f });
+    }
 }
 
-/// Evaluates the path as it is, before the plan is committed.
-pub(super) fn before(cx: Cx<'_>, bn: OpId, fold: &Backward) -> Result<Sample, EvalError> {
+/// Evaluates the path from `found`'s frontier to its outputs as it is, before the plan is committed.
+pub(super) fn before(cx: Cx<'_>, found: &Found) -> Result<Sample, EvalError> {
+    let mut failed = None;
+    let typed = [16, 32, 7, 1].map(Guess::Typed);
+    let [first, last] = match found.forward {
+        false => [Some(Guess::Smallest), None],
+        true => [None, Some(Guess::Smallest)],
+    };
+    for guess in first.into_iter().chain(typed).chain(last) {
+        match attempt(cx, found, guess) {
+            Ok(sample) => return Ok(sample),
+            Err(e) => _ = failed.get_or_insert(e),
+        }
+    }
+    Err(failed.unwrap_or(EvalError::TooDeep))
+}
+
+/// How extents of the data are chosen.
+#[derive(Clone, Copy)]
+enum Guess {
+    /// As small as the absorbing op allows.
+    Smallest,
+    /// What types say, with this where they do not.
+    Typed(u64),
+}
+
+fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError> {
     let Cx { g, pool, .. } = cx;
-    let dims = data_dims(cx, fold);
+    let plan = &found.plan;
+    let mut data: Vec<(Value, Vec<u64>)> = Vec::new();
+    for (&v, a) in found.frontier.iter().zip(&plan.absorbed) {
+        if data.iter().any(|(w, _)| *w == v) {
+            continue;
+        }
+        let dims = match guess {
+            Guess::Typed(n) => typed_dims(cx, v, n).unwrap_or_else(|| data_dims(cx, a.op, v)),
+            Guess::Smallest => data_dims(cx, a.op, v),
+        };
+        data.push((v, dims));
+    }
+    let dtype = plan.absorbed.first().map_or(DType::F32, |a| stored_type(cx, a.op));
     let magnitude = Cell::new(0.0f64);
     let reads = Cell::new(0u64);
-    let absorber = fold.plan.absorber;
     let mut e = Evaluator::new(g, pool);
-    bind_data(&mut e, fold.data, &dims, fold.dtype);
-    let y = g.result(bn, 0);
-    for at in constant_operands(g, absorber, y) {
-        let derived = |r: &Resolved| matches!(pool.entry(r.entry).data, ConstData::Derived(_));
-        watch(&mut e, g, pool, at, absorber, derived, &magnitude, &reads);
+    bind_data(&mut e, &data, dtype);
+    let absorbers: Vec<OpId> = plan.absorbed.iter().map(|a| a.op).collect();
+    let derived = |entry| matches!(pool.entry(entry).data, ConstData::Derived(_));
+    let changed = absorbers.iter().copied().chain(plan.bypassed.iter().map(|b| b.0));
+    for op in changed {
+        for at in operands(g, op) {
+            watch(&mut e, cx, at, derived, &magnitude, &reads);
+        }
     }
-    let factor = match g.kind(absorber) {
-        OpKind::Linear(l) => l.alpha.abs().max(l.beta.abs()).max(1.0),
-        _ => 1.0,
-    };
-    let points = points(&e.dims(y)?, &fold.affine);
+    let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).flatten().map(|s| s.abs());
+    let own = found.own.iter().flat_map(|a| a.s.iter().zip(&a.t).map(|(s, t)| s.abs() + t.abs()));
+    let factor = s.chain(own).fold(1.0f64, f64::max)
+        * absorbers.iter().fold(1.0f64, |m, &op| m.max(own_factor(g, op)));
+    let mut points: Vec<(Value, Vec<u64>)> = Vec::new();
+    for &y in &found.outputs {
+        let dims = e.dims(y)?;
+        let at = match found.forward {
+            false => positions(&dims, found.own.as_ref(), absorbers.len()),
+            true => corners(&dims),
+        };
+        points.extend(at.into_iter().map(|p| (y, p)));
+    }
     let mut before = Vec::with_capacity(points.len());
     let mut rounding = Vec::with_capacity(points.len());
-    for p in &points {
+    for (y, p) in &points {
         magnitude.set(0.0);
         reads.set(0);
-        before.push(e.element(y, p)?.to_f64());
-        let stored = unit(fold.dtype) * magnitude.get() + reads.get() as f64 * smallest(fold.dtype);
-        let channel = p.get(fold.affine.axis).and_then(|&c| fold.affine.s.get(c as usize));
-        rounding.push(channel.map_or(0.0, |s| s.abs()) * factor * stored);
+        before.push(e.element(*y, p)?.to_f64());
+        let stored = unit(dtype) * magnitude.get() + reads.get() as f64 * smallest(dtype);
+        rounding.push(factor * found.amplification * stored);
     }
-    let slack = fold.affine.shift_magnitude + fold.bias_magnitude;
-    Ok(Sample { data: fold.data, dims, points, before, rounding, slack, dtype: fold.dtype })
+    Ok(Sample {
+        data,
+        points,
+        before,
+        rounding,
+        slack: found.slack,
+        amplification: found.amplification,
+        absorbers,
+        dtype,
+    })
 }
 
-/// Evaluates the path after the commit, at the value that took the batch norm's place.
+/// Evaluates the path after the commit, at the values that took the places of the old ones.
 ///
 /// `Ok(Err(message))` is a disagreement.
 pub(super) fn after(
-    g: &Graph,
-    pool: &ConstPool,
-    absorber: OpId,
-    y: Value,
+    cx: Cx<'_>,
+    now: impl Fn(Value) -> Value,
     sample: &Sample,
 ) -> Result<Result<Certificate, String>, EvalError> {
+    let Cx { g, pool, .. } = cx;
     let magnitude = Cell::new(0.0f64);
     let reads = Cell::new(0u64);
     let mut e = Evaluator::new(g, pool);
-    bind_data(&mut e, sample.data, &sample.dims, sample.dtype);
-    for at in constant_operands(g, absorber, y) {
-        watch(&mut e, g, pool, at, absorber, |_| true, &magnitude, &reads);
+    bind_data(&mut e, &sample.data, sample.dtype);
+    let mut alpha = sample.amplification;
+    for &op in sample.absorbers.iter().filter(|&&op| g.contains(op)) {
+        // A linear op's factor of its product scales what a weight contributes.
+        alpha = alpha.max(sample.amplification * own_factor(g, op));
+        let sums = g.value_uses(Value::new(op, 0)).map(|u| u.user);
+        let sums = sums.filter(|&u| matches!(g.kind(u), OpKind::Binary(_)));
+        for at in operands(g, op).into_iter().chain(sums.flat_map(|u| operands(g, u))) {
+            watch(&mut e, cx, at, |_| true, &magnitude, &reads);
+        }
     }
-    // A linear op's factor of its product scales what a weight contributes.
-    let alpha = match g.kind(absorber) {
-        OpKind::Linear(l) => l.alpha.abs().max(1.0),
-        _ => 1.0,
-    };
+    // An Add of a leftover shift reads the data itself.
+    for sum in sample.data.iter().flat_map(|(v, _)| g.value_uses(*v)).map(|u| u.user) {
+        for at in operands(g, sum).into_iter().filter(|_| matches!(g.kind(sum), OpKind::Binary(_)))
+        {
+            watch(&mut e, cx, at, |_| true, &magnitude, &reads);
+        }
+    }
     let unit = unit(sample.dtype);
     let tiny = smallest(sample.dtype);
     let mut certificate = Certificate { samples: sample.points.len(), error: 0.0 };
     let known = sample.before.iter().zip(&sample.rounding);
-    for (p, (&before, &rounding)) in sample.points.iter().zip(known) {
+    for ((y, p), (&before, &rounding)) in sample.points.iter().zip(known) {
         magnitude.set(0.0);
         reads.set(0);
-        let after = e.element(y, p)?.to_f64();
+        let after = e.element(now(*y), p)?.to_f64();
         let scale = magnitude.get() * alpha;
         let n = reads.get() as f64;
         let bound = 1.01 * (unit * scale + rounding)
             + n * alpha * tiny
-            + (n + 64.0) * 2f64.powi(-52) * (scale + sample.slack);
+            + (n + 64.0) * 2f64.powi(-52) * (scale + sample.slack + before.abs());
         let error = (after - before).abs();
         // NaN is no agreement.
         if error.is_nan() || error > bound {
@@ -148,34 +211,58 @@ pub(super) fn after(
     Ok(Ok(certificate))
 }
 
-/// The operands that hold stored constants of the folded path.
-fn constant_operands(g: &Graph, absorber: OpId, y: Value) -> Vec<Use> {
-    let slots =
-        |op: OpId| (0..g.num_operands(op)).map(move |i| Use { user: op, operand: i as u32 });
-    let mut all: Vec<Use> = slots(absorber).collect();
-    if y.op != absorber && matches!(g.kind(y.op), OpKind::Binary(_)) {
-        all.extend(slots(y.op));
+fn operands(g: &Graph, op: OpId) -> Vec<Use> {
+    (0..g.num_operands(op)).map(|i| Use { user: op, operand: i as u32 }).collect()
+}
+
+/// What an op multiplies its constants' elements by beyond the data.
+fn own_factor(g: &Graph, op: OpId) -> f64 {
+    match g.kind(op) {
+        OpKind::Linear(l) => l.alpha.abs().max(l.beta.abs()).max(1.0),
+        _ => 1.0,
     }
-    all
+}
+
+/// The element type of the constants of an op.
+fn stored_type(cx: Cx<'_>, op: OpId) -> DType {
+    let constants = cx.g.operands(op).flatten().filter(|&v| cx.is_constant(v));
+    let mut types = constants.filter_map(|v| cx.constants().ty(v).ok()).map(|t| t.0);
+    types.find(|d| d.is_arithmetic_float()).unwrap_or(DType::F32)
+}
+
+/// The extents that types say, `n` where they do not, and a batch of 1. Declarations may be stale: extents that do not
+/// fit each other cannot be evaluated, and others are tried.
+fn typed_dims(cx: Cx<'_>, v: Value, n: u64) -> Option<Vec<u64>> {
+    let certain = cx.types.dims(v);
+    let declared = cx.g.ty(v).tensor().and_then(|t| t.shape.clone());
+    let rank = certain.as_ref().map(|d| d.len()).or(declared.as_ref().map(|d| d.len()))?;
+    let one = |i: usize| {
+        let known = certain.as_ref().and_then(|d| d.get(i).copied()?);
+        let said = || declared.as_ref().and_then(|d| d.get(i)?.known());
+        known.or_else(said).unwrap_or(if i == 0 { 1 } else { n })
+    };
+    Some((0..rank).map(one).collect())
 }
 
 /// Binds a constant operand that is `wanted` to its stored elements, adding up the magnitudes of those that are read.
-#[expect(clippy::too_many_arguments, reason = "the evaluator, where it looks, and what it adds to")]
 fn watch<'a>(
     e: &mut Evaluator<'a>,
-    g: &Graph,
-    pool: &'a ConstPool,
+    cx: Cx<'a>,
     at: Use,
-    absorber: OpId,
-    wanted: impl Fn(&Resolved) -> bool,
+    wanted: impl Fn(normfold_ir::ConstId) -> bool,
     magnitude: &'a Cell<f64>,
     reads: &'a Cell<u64>,
 ) {
-    let Ok(Some(r)) = resolve(g, at, Role::Weight, absorber) else { return };
-    if !wanted(&r) {
+    let (g, pool) = (cx.g, cx.pool);
+    // The value as the op reads it; behind a view it is the constant that is watched.
+    let Ok(Some(r)) = resolve(cx, at, Role::Weight, &HashSet::new()) else { return };
+    if r.computed || !wanted(r.entry) {
         return;
     }
-    let Some(v) = g.operand(at.user, at.operand as usize) else { return };
+    let v = Value::new(r.op, 0);
+    if !matches!(g.kind(r.op), OpKind::Constant(_)) || !pool.dtype(r.entry).is_arithmetic_float() {
+        return;
+    }
     let dims = pool.dims(r.entry);
     let strides: Vec<u64> = (0..dims.len()).map(|i| dims[i + 1..].iter().product()).collect();
     let reader = pool.element_reader(r.entry);
@@ -208,25 +295,38 @@ fn smallest(dtype: DType) -> f64 {
     }
 }
 
-/// The sampled positions: two channels, each at the first corner and in the middle.
-fn points(dims: &[u64], affine: &Affine) -> Vec<Vec<u64>> {
+/// The sampled positions: channels with the largest scale and shift, each at the first corner and in the middle; more of
+/// them where several ops absorbed, so that each is looked at.
+fn positions(dims: &[u64], own: Option<&Ask>, absorbers: usize) -> Vec<Vec<u64>> {
     if dims.contains(&0) {
         return Vec::new();
     }
+    let axis = own.and_then(|a| a.axes().first().copied()).filter(|&a| a < dims.len());
     let largest = |v: &[f64]| {
         let best = v.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
         best.map_or(0, |(i, _)| i as u64)
     };
-    let mut channels = vec![largest(&affine.s), largest(&affine.t)];
-    if channels[0] == channels[1] {
-        channels[1] = (affine.s.len() as u64 - 1) - channels[0].min(affine.s.len() as u64 - 1);
+    let mut channels = vec![0];
+    if let (Some(axis), Some(own)) = (axis, own) {
+        let n = dims[axis];
+        channels = vec![largest(&own.s).min(n - 1), largest(&own.t).min(n - 1)];
+        if channels[0] == channels[1] {
+            channels[1] = n - 1 - channels[0];
+        }
+        if absorbers > 1 {
+            let k = 2 * absorbers.min(16) as u64;
+            channels.extend((0..k).map(|i| i * n / k));
+        }
+        channels.sort_unstable();
+        channels.dedup();
     }
-    channels.dedup();
     let mut all = Vec::new();
     for &c in &channels {
         for middle in [false, true] {
             let mut p: Vec<u64> = dims.iter().map(|&d| if middle { d / 2 } else { 0 }).collect();
-            p[affine.axis] = c;
+            if let Some(axis) = axis {
+                p[axis] = c;
+            }
             all.push(p);
         }
     }
@@ -234,21 +334,34 @@ fn points(dims: &[u64], affine: &Affine) -> Vec<Vec<u64>> {
     all
 }
 
-/// Extents of the sampled data: one batch, all channels, and room for an interior and a border.
-fn data_dims(cx: Cx<'_>, fold: &Backward) -> Vec<u64> {
-    let Cx { g, pool, .. } = cx;
-    let channels = fold.map.input.count;
-    let kernel = g.operand(fold.plan.absorber, fold.map.weight).and_then(|_| {
-        resolve(
-            g,
-            Use { user: fold.plan.absorber, operand: fold.map.weight as u32 },
-            Role::Weight,
-            fold.plan.bn,
-        )
-        .ok()?
-    });
-    let w = kernel.map(|r| pool.dims(r.entry)).unwrap_or_default();
-    match g.kind(fold.plan.absorber) {
+/// Both ends and the middle, and both ends of the channels in the middle of the rest.
+fn corners(dims: &[u64]) -> Vec<Vec<u64>> {
+    if dims.contains(&0) {
+        return Vec::new();
+    }
+    let all = |f: fn(u64) -> u64| dims.iter().map(|&d| f(d)).collect::<Vec<u64>>();
+    let mut points = vec![all(|_| 0), all(|d| d / 2), all(|d| d - 1)];
+    for axis in [1, dims.len().saturating_sub(1)] {
+        if axis < dims.len() {
+            let mut p = all(|d| d / 2);
+            p[axis] = 0;
+            points.push(p);
+        }
+    }
+    points.dedup();
+    points
+}
+
+/// Extents of the data of an absorbing op: one batch, all channels, and room for an interior and a border.
+fn data_dims(cx: Cx<'_>, op: OpId, data: Value) -> Vec<u64> {
+    let g = cx.g;
+    let none = HashSet::new();
+    let Ok(weight) = super::weight::weight(cx, op, &none) else {
+        return typed_dims(cx, data, 3).unwrap_or_default();
+    };
+    let w = &weight.resolved.dims;
+    let channels = weight.map.input.count;
+    match g.kind(op) {
         OpKind::Conv(c) => {
             let extents = (0..usize::from(c.x.spatial)).map(|i| {
                 let dilation = c.dilations.get(i).copied().unwrap_or(1);
@@ -265,13 +378,13 @@ fn data_dims(cx: Cx<'_>, fold: &Backward) -> Vec<u64> {
             laid_out(c.x.channel_last, channels, extents)
         }
         OpKind::Linear(l) => {
-            let rows = linear_rows(g, pool, fold);
-            let rank = if l.matrix { 2 } else { cx.rank(fold.data).unwrap_or(2).max(1) };
+            let rows = linear_rows(cx, op);
+            let rank = if l.matrix { 2 } else { cx.rank(data).unwrap_or(2).max(1) };
             matrix(rank, rows, channels, l.trans_x)
         }
         _ => {
-            let rank = cx.rank(fold.data).unwrap_or(2).max(1);
-            matrix(rank, 2, channels, fold.map.weight == 0)
+            let rank = cx.rank(data).unwrap_or(2).max(1);
+            matrix(rank, 2, channels, weight.map.weight == 0)
         }
     }
 }
@@ -299,12 +412,12 @@ fn matrix(rank: usize, rows: u64, channels: u64, channels_first: bool) -> Vec<u6
 }
 
 /// A bias of several rows fixes how many rows the data has.
-fn linear_rows(g: &Graph, pool: &ConstPool, fold: &Backward) -> u64 {
-    let at = Use { user: fold.plan.absorber, operand: 2 };
-    let OpKind::Linear(l) = g.kind(fold.plan.absorber) else { return 2 };
+fn linear_rows(cx: Cx<'_>, op: OpId) -> u64 {
+    let at = Use { user: op, operand: 2 };
+    let OpKind::Linear(l) = cx.g.kind(op) else { return 2 };
     let Linear { beta, .. } = **l;
-    match resolve(g, at, Role::Bias, fold.plan.bn) {
-        Ok(Some(r)) if beta != 0.0 => match pool.dims(r.entry).as_slice() {
+    match resolve(cx, at, Role::Bias, &HashSet::new()) {
+        Ok(Some(r)) if beta != 0.0 => match r.dims.as_slice() {
             [.., rows, _] if *rows > 1 => *rows,
             _ => 2,
         },

@@ -4,10 +4,10 @@
 //! is derived from: elements are rounded once, however many batch norms met in them. A plan never outlives another commit.
 
 use normfold_ir::{
-    BinaryKind, ConstData, ConstId, DType, ElementMap, Graph, OpId, OpKind, OpSpec,
-    PatternRewriter, Step, TensorType, Use, Value,
+    BinaryKind, ConstData, ConstId, DType, ElementMap, Graph, OpId, OpKind, OpSpec, Pad,
+    PatternRewriter, Step, TensorType, Type, Use, Value,
 };
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// A step on a constant; factors and addends are vectors of the plan.
 #[derive(Clone, Debug)]
@@ -34,47 +34,155 @@ pub(super) struct Transform {
     pub(super) steps: Vec<Relative>,
 }
 
-/// What becomes of the batch norm.
+/// An Add of a vector of `dims` extents after a result.
 #[derive(Clone, Debug)]
-pub(super) enum Finish {
-    /// Its users read its input instead.
-    Replace,
-    /// An Add of a vector of the plan, of extents `dims`, takes its place.
-    Add { dtype: DType, dims: Vec<u64>, vector: usize, name: Option<Arc<str>> },
+pub(super) struct Addend {
+    pub(super) dtype: DType,
+    pub(super) dims: Vec<u64>,
+    pub(super) vector: usize,
+    pub(super) name: Option<Arc<str>>,
+    /// What the Add is called.
+    pub(super) op_name: Option<Arc<str>>,
 }
 
+/// What happens to one op that takes a scale and shift in.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
-    pub(super) bn: OpId,
-    pub(super) absorber: OpId,
+pub(super) struct Absorbed {
+    pub(super) op: OpId,
     pub(super) vectors: Vec<Vec<f64>>,
     pub(super) transforms: Vec<Transform>,
-    /// The absorber's new kind, where it changes.
+    /// Its new kind, where it changes.
     pub(super) kind: Option<OpKind>,
-    pub(super) finish: Finish,
+    /// What is added to its result, where it has no slot for that.
+    pub(super) addend: Option<Addend>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Plan {
+    pub(super) absorbed: Vec<Absorbed>,
+    /// The ops that go, in topological order: users read that operand instead.
+    pub(super) bypassed: Vec<(OpId, usize)>,
+    /// What is added where the first bypassed op stood.
+    pub(super) shift: Option<(Vec<f64>, Addend)>,
+    /// Pads whose value becomes another one.
+    pub(super) pads: Vec<(OpId, f64, DType)>,
 }
 
 impl Plan {
-    /// Carries the plan out and returns the value that stands where the batch norm's result stood.
-    pub(super) fn commit(self, rw: &mut PatternRewriter<'_>) -> Value {
-        let vectors: Vec<ConstId> = self
-            .vectors
-            .iter()
-            .map(|v| rw.constants_mut().add_f64(DType::F64, &[v.len() as u64], v))
-            .collect();
-        for t in self.transforms {
-            apply(t, &vectors, rw);
+    /// Carries the plan out. Gives what stands in the place of each old result that is gone, and the ops created.
+    pub(super) fn commit(
+        self,
+        rw: &mut PatternRewriter<'_>,
+    ) -> (HashMap<Value, Value>, Vec<(OpId, OpId)>) {
+        let (mut instead, mut created) = (HashMap::new(), Vec::new());
+        for a in self.absorbed {
+            let vectors: Vec<ConstId> = a
+                .vectors
+                .iter()
+                .map(|v| rw.constants_mut().add_f64(DType::F64, &[v.len() as u64], v))
+                .collect();
+            for t in a.transforms {
+                apply(t, &vectors, rw);
+            }
+            if let Some(kind) = a.kind {
+                rw.set_kind(a.op, kind);
+            }
+            if let Some(addend) = a.addend {
+                let y = Value::new(a.op, 0);
+                let sum = add(y, addend, &vectors, rw);
+                created.push((sum.op, a.op));
+                instead.insert(y, sum);
+            }
         }
-        if let Some(kind) = self.kind {
-            rw.set_kind(self.absorber, kind);
+        for (op, value, dtype) in self.pads {
+            set_pad(op, value, dtype, rw);
         }
-        let params: Vec<Value> = rw.graph().operands(self.bn).skip(1).flatten().collect();
-        let result = finish(self.bn, self.finish, &vectors, rw);
-        for p in params {
-            erase_dead(p.op, rw);
+        let mut shift = self.shift;
+        for (op, data) in self.bypassed {
+            let y = Value::new(op, 0);
+            let Some(mut x) = rw.graph().operand(op, data) else { continue };
+            // The data stays even where nothing reads it: the certificate does.
+            let others: Vec<Value> =
+                rw.graph().operands(op).flatten().filter(|&v| v != x).collect();
+            if let Some((values, addend)) = shift.take() {
+                x = instead_of(op, x, &values, addend, rw);
+                created.push((x.op, op));
+            }
+            let ty = rw.graph().ty(y).clone();
+            // The declared type of the older value may be stale; the users saw this one. What a caller or the pool says
+            // is not.
+            if matches!(rw.graph().kind(x.op), OpKind::Parameter(_) | OpKind::Constant(_)) {
+                let ty = rw.graph().ty(x).clone();
+                rw.set_ty(y, ty);
+            } else if ty != Type::Unknown {
+                rw.set_ty(x, ty);
+            }
+            rw.replace_op(op, &[x]);
+            instead.insert(y, x);
+            for p in others {
+                erase_dead(p.op, rw);
+            }
         }
-        result
+        (instead, created)
     }
+}
+
+/// A pad that stands for something else outside.
+fn set_pad(op: OpId, value: f64, dtype: DType, rw: &mut PatternRewriter<'_>) {
+    let OpKind::Pad(p) = rw.graph().kind(op).clone() else { return };
+    if p.value.is_some() {
+        rw.set_kind(op, Pad { value: Some(value), ..*p });
+        return;
+    }
+    let entry = rw.constants_mut().add_f64(dtype, &[], &[value]);
+    let old = rw.graph().operand(op, 2);
+    let v = rw.create_constant(entry, None, op);
+    rw.set_operand(Use { user: op, operand: 2 }, Some(v));
+    if let Some(old) = old {
+        erase_dead(old.op, rw);
+    }
+}
+
+/// The sum of `x` and a vector, for the readers of `op` alone.
+fn instead_of(
+    op: OpId,
+    x: Value,
+    values: &[f64],
+    a: Addend,
+    rw: &mut PatternRewriter<'_>,
+) -> Value {
+    let vector = rw.constants_mut().add_f64(DType::F64, &[values.len() as u64], values);
+    let base = zeros(rw, a.dtype, &a.dims);
+    let shift = Relative::Shift { map: vector_map(&a.dims), vector: 0 };
+    let entry = derive(rw, base, vec![shift], &[vector]);
+    let t = rw.create_constant(entry, a.name, op);
+    let ty = rw.graph().ty(Value::new(op, 0)).clone();
+    let mut spec = OpSpec::new(BinaryKind::Add).operand(x).operand(t).result(ty);
+    if let Some(name) = a.op_name {
+        spec = spec.name(name);
+    }
+    let sum = rw.create(spec, op);
+    Value::new(sum, 0)
+}
+
+/// Everything that reads `x` reads the sum instead.
+fn add(x: Value, a: Addend, vectors: &[ConstId], rw: &mut PatternRewriter<'_>) -> Value {
+    let base = zeros(rw, a.dtype, &a.dims);
+    let shift = Relative::Shift { map: vector_map(&a.dims), vector: a.vector };
+    let entry = derive(rw, base, vec![shift], vectors);
+    let t = rw.create_constant(entry, a.name, x.op);
+    let ty = rw.graph().ty(x).clone();
+    let mut spec = OpSpec::new(BinaryKind::Add).operand(x).operand(t).result(ty);
+    if let Some(name) = a.op_name {
+        spec = spec.name(name);
+    }
+    let uses: Vec<Use> = rw.graph().uses(x).collect();
+    let sum = rw.create(spec, x.op);
+    let y = Value::new(sum, 0);
+    for u in uses {
+        rw.set_operand(u, Some(y));
+    }
+    y
 }
 
 fn derive(
@@ -120,31 +228,6 @@ fn apply(t: Transform, vectors: &[ConstId], rw: &mut PatternRewriter<'_>) {
             }
         }
     }
-}
-
-fn finish(bn: OpId, finish: Finish, vectors: &[ConstId], rw: &mut PatternRewriter<'_>) -> Value {
-    let y = rw.graph().result(bn, 0);
-    let ty = rw.graph().ty(y).clone();
-    let Some(x) = rw.graph().operand(bn, 0) else { unreachable!("a matched batch norm has data") };
-    let with = match finish {
-        Finish::Replace => x,
-        Finish::Add { dtype, dims, vector, name } => {
-            let base = zeros(rw, dtype, &dims);
-            let entry =
-                derive(rw, base, vec![Relative::Shift { map: vector_map(&dims), vector }], vectors);
-            let t = rw.create_constant(entry, name, bn);
-            let mut spec = OpSpec::new(BinaryKind::Add).operand(x).operand(t).result(ty.clone());
-            if let Some(name) = rw.graph().op_name(bn).cloned() {
-                spec = spec.name(name);
-            }
-            let add = rw.create(spec, bn);
-            rw.graph().result(add, 0)
-        }
-    };
-    // The declared type of the producer's result may be stale; the batch norm's users saw this one.
-    rw.set_ty(with, ty);
-    rw.replace_op(bn, &[with]);
-    with
 }
 
 /// The map of a tensor that has one axis longer than 1, or none.

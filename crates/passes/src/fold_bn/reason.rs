@@ -75,6 +75,12 @@ pub enum FoldReason {
     CustomDomain { blocker: Blocker },
     NoLinearProducer { blocker: Blocker },
     AxisMismatch { blocker: Blocker, axis: usize, channels: Option<usize> },
+    SiblingDisagrees { blocker: Blocker },
+    PaddingBetween { blocker: Blocker },
+    PaddedShift { blocker: Blocker },
+    Extrapolation { blocker: Blocker },
+    Sign { blocker: Blocker },
+    PrecisionNarrowing { blocker: Blocker },
     ChannelMismatch { blocker: Blocker, expected: u64, found: u64 },
     UnknownRank { blocker: Blocker },
     UnsupportedType { blocker: Blocker, dtype: DType },
@@ -100,12 +106,47 @@ impl FoldReason {
             | CustomDomain { blocker }
             | NoLinearProducer { blocker }
             | AxisMismatch { blocker, .. }
+            | SiblingDisagrees { blocker }
+            | PaddingBetween { blocker }
+            | PaddedShift { blocker }
+            | Extrapolation { blocker }
+            | Sign { blocker }
+            | PrecisionNarrowing { blocker }
             | ChannelMismatch { blocker, .. }
             | UnknownRank { blocker }
             | UnsupportedType { blocker, .. } => Some(blocker),
             WeightsAbsent { blocker } => blocker.as_ref(),
             _ => None,
         }
+    }
+
+    /// Whether there is nothing beyond the op in the way that could take the batch norm in.
+    pub(super) fn is_dead_end(&self) -> bool {
+        use FoldReason::*;
+        matches!(
+            self,
+            GraphInput { .. }
+                | ActivationBetween { .. }
+                | NoLinearProducer { .. }
+                | CustomDomain { .. }
+                | RegionBoundary { .. }
+        )
+    }
+
+    /// Whether an op was found that would take the batch norm in, but for this.
+    pub(super) fn is_near(&self) -> bool {
+        use FoldReason::*;
+        matches!(
+            self,
+            PaddedShift { .. }
+                | PaddingBetween { .. }
+                | Sign { .. }
+                | SharedWeight { .. }
+                | Overflow { .. }
+                | NotExpressible { .. }
+                | Quantized { .. }
+                | WeightsAbsent { .. }
+        )
     }
 
     /// What would let it fold.
@@ -127,6 +168,12 @@ impl FoldReason {
             CustomDomain { .. } => "replace the custom op by standard ones",
             NoLinearProducer { .. } => "a linear op as the producer",
             AxisMismatch { .. } => "nothing: the batch norm's channels are not the op's",
+            SiblingDisagrees { .. } => "scale the other parts alike",
+            PaddingBetween { .. } => "no shift, or no padding with a value of its own",
+            PaddedShift { .. } => "a convolution without padding, or residual-shift=add",
+            Extrapolation { .. } => "resize without values from outside",
+            Sign { .. } => "positive scales on every channel",
+            PrecisionNarrowing { .. } => "one element type on both sides of the cast",
             ChannelMismatch { .. } => "repair the model: the channel counts contradict each other",
             UnknownRank { .. } => "declare the rank of the data",
             UnsupportedType { .. } => "weights of type f64, f32, f16 or bf16",
@@ -157,6 +204,12 @@ impl Reason for FoldReason {
         "custom-domain",
         "no-linear-producer",
         "axis-mismatch",
+        "sibling-disagrees",
+        "padding-between",
+        "padded-shift",
+        "extrapolation",
+        "sign",
+        "precision-narrowing",
         "channel-mismatch",
         "unknown-rank",
         "unsupported-type",
@@ -186,6 +239,12 @@ impl Reason for FoldReason {
             CustomDomain { .. } => "custom-domain",
             NoLinearProducer { .. } => "no-linear-producer",
             AxisMismatch { .. } => "axis-mismatch",
+            SiblingDisagrees { .. } => "sibling-disagrees",
+            PaddingBetween { .. } => "padding-between",
+            PaddedShift { .. } => "padded-shift",
+            Extrapolation { .. } => "extrapolation",
+            Sign { .. } => "sign",
+            PrecisionNarrowing { .. } => "precision-narrowing",
             ChannelMismatch { .. } => "channel-mismatch",
             UnknownRank { .. } => "unknown-rank",
             UnsupportedType { .. } => "unsupported-type",
@@ -252,6 +311,22 @@ impl fmt::Display for FoldReason {
                     f,
                     "it normalises along axis {axis}, which is not the channel axis of {blocker}"
                 )
+            }
+            SiblingDisagrees { blocker } => {
+                write!(f, "other readers of {blocker} need it as it is")
+            }
+            PaddingBetween { blocker } => {
+                write!(f, "{blocker} pads with a value that the shift would change")
+            }
+            PaddedShift { blocker } => {
+                write!(f, "{blocker} pads with zeros, which its shift would have to reach")
+            }
+            Extrapolation { blocker } => write!(f, "{blocker} fills in a value from outside"),
+            Sign { blocker } => {
+                write!(f, "{blocker} takes the largest, and some channel has a scale of 0 or less")
+            }
+            PrecisionNarrowing { blocker } => {
+                write!(f, "{blocker} stands between it and the op that would absorb it")
             }
             ChannelMismatch { blocker, expected, found } => {
                 write!(f, "it has {found} channels where {blocker} has {expected}")

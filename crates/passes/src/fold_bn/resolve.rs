@@ -1,68 +1,199 @@
 //! Which constant a value is.
 
-use super::reason::{Blocker, FoldReason, Role};
-use normfold_ir::{Binding, ConstId, Graph, OpId, OpKind, Use, Value};
+use super::{
+    cx::Cx,
+    reason::{Blocker, FoldReason, Role},
+};
+use crate::NotConstant;
+use normfold_ir::{
+    Binding, ConstId, ElementMap, Graph, MapTerm, OpId, OpKind, Use, Value, eval::Tensor,
+};
+use std::collections::HashSet;
 
 /// A value that is a constant.
 #[derive(Clone, Debug)]
 pub(super) struct Resolved {
-    /// The `constant` op.
+    /// The `constant` op; the op that computes it where it is computed.
     pub(super) op: OpId,
     /// Its pool entry.
     pub(super) entry: ConstId,
-    /// Whether the reader is the only one that reads the constant, directly or through those identities.
+    /// Whether the reader is the only one that reads the constant, directly or through those ops.
     pub(super) exclusive: bool,
+    /// Whether it is computed from constants: the entry then is not the constant of any op yet.
+    pub(super) computed: bool,
+    /// The transposes between the constant and its reader, from the reader on: extents of the result and permutation.
+    views: Vec<(Vec<u64>, Vec<usize>)>,
+    /// The extents that the reader sees.
+    pub(super) dims: Vec<u64>,
 }
 
-/// The constant that operand `at` reads, through identities.
-///
-/// Uses by `ignoring` do not count against exclusiveness: the op is about to be erased.
-pub(super) fn resolve(
-    g: &Graph,
-    at: Use,
-    what: Role,
-    ignoring: OpId,
-) -> Result<Option<Resolved>, FoldReason> {
-    let Some(mut v) = g.operand(at.user, at.operand as usize) else { return Ok(None) };
-    let mut u = at;
-    let mut exclusive = true;
-    loop {
-        exclusive &= only_use(g, v, u, ignoring);
-        match g.kind(v.op) {
-            OpKind::Constant(c) => {
-                let name = || g.location(v.op);
-                return match c.binding {
-                    Binding::Fixed => Ok(Some(Resolved { op: v.op, entry: c.entry, exclusive })),
-                    Binding::Overridable => {
-                        Err(FoldReason::OverridableInput { what, name: name() })
-                    }
-                    Binding::Mutable => Err(FoldReason::MutableState { what, name: name() }),
-                };
-            }
-            OpKind::Identity(_) => {
-                u = Use { user: v.op, operand: 0 };
-                match g.operand(v.op, 0) {
-                    Some(source) => v = source,
-                    None => {
-                        return Err(FoldReason::NotConstant {
-                            what,
-                            blocker: Blocker::of(g, v.op),
-                        });
-                    }
-                }
-            }
-            OpKind::Parameter(p) if p.capture => {
-                let what = format!("the {what} is captured from the enclosing graph").into();
-                return Err(FoldReason::RegionBoundary { what });
-            }
-            OpKind::Dequantize(_) => {
-                return Err(FoldReason::Quantized { blocker: Blocker::of(g, v.op) });
-            }
-            _ => return Err(FoldReason::NotConstant { what, blocker: Blocker::of(g, v.op) }),
-        }
+impl Resolved {
+    /// The map of the constant's own elements, given that of the elements that the reader sees.
+    pub(super) fn map(&self, seen: &ElementMap) -> Option<ElementMap> {
+        self.views.iter().try_fold(seen.clone(), |m, (dims, perm)| permuted(&m, dims, perm))
+    }
+
+    /// Whether the reader sees the elements in another order or shape than they are stored in.
+    pub(super) fn is_view(&self, stored: &[u64]) -> bool {
+        !self.views.is_empty() || self.dims != stored
     }
 }
 
-fn only_use(g: &Graph, v: Value, u: Use, ignoring: OpId) -> bool {
-    g.value_uses(v).all(|w| w == u || w.user == ignoring)
+/// The constant that operand `at` reads: as it is, in another shape, transposed, or computed from constants.
+///
+/// Uses by `erased` ops do not count against exclusiveness.
+pub(super) fn resolve(
+    cx: Cx<'_>,
+    at: Use,
+    what: Role,
+    erased: &HashSet<OpId>,
+) -> Result<Option<Resolved>, FoldReason> {
+    let g = cx.g;
+    let Some(first) = g.operand(at.user, at.operand as usize) else { return Ok(None) };
+    let (mut v, mut u) = (first, at);
+    let (mut exclusive, mut views) = (true, Vec::new());
+    let mut plain = true;
+    loop {
+        exclusive &= g.value_uses(v).all(|w| w == u || erased.contains(&w.user));
+        match g.kind(v.op) {
+            OpKind::Constant(c) if c.binding == Binding::Fixed || cx.frees(c.binding) => {
+                let entry = c.entry;
+                let dims = match plain {
+                    true => cx.pool.dims(entry),
+                    false => {
+                        cx.constants().ty(first).map_err(|e| not_constant(g, first, what, e))?.1
+                    }
+                };
+                return Ok(Some(Resolved {
+                    op: v.op,
+                    entry,
+                    exclusive,
+                    computed: false,
+                    views,
+                    dims,
+                }));
+            }
+            OpKind::Identity(_) => {}
+            OpKind::Reshape(_) | OpKind::Squeeze(_) | OpKind::Unsqueeze(_) | OpKind::Flatten(_) => {
+                plain = false;
+            }
+            OpKind::Transpose(t) => {
+                let (_, dims) = cx.constants().ty(v).map_err(|e| not_constant(g, v, what, e))?;
+                let n = dims.len();
+                let perm = match t.perm.as_slice() {
+                    [] => (0..n).rev().collect(),
+                    p => {
+                        p.iter().map(|&a| (if a < 0 { a + n as i64 } else { a }) as usize).collect()
+                    }
+                };
+                views.push((dims, perm));
+                plain = false;
+            }
+            OpKind::Dequantize(_) if matches!(what, Role::Weight | Role::Bias) => {
+                return Err(FoldReason::Quantized { blocker: Blocker::of(g, v.op) });
+            }
+            _ => return computed(cx, first, v, what).map(Some),
+        }
+        u = Use { user: v.op, operand: 0 };
+        let Some(source) = g.operand(v.op, 0) else {
+            return computed(cx, first, v, what).map(Some);
+        };
+        v = source;
+    }
+}
+
+/// A constant that no `constant` op holds: it gets an entry of its own.
+fn computed(cx: Cx<'_>, v: Value, blocker: Value, what: Role) -> Result<Resolved, FoldReason> {
+    let refuse = |e| not_constant(cx.g, blocker, what, e);
+    let (dtype, dims) = cx.constants().ty(v).map_err(refuse)?;
+    if !dtype.is_arithmetic_float() {
+        return Err(FoldReason::UnsupportedType { blocker: Blocker::of(cx.g, v.op), dtype });
+    }
+    let Some(entry) = cx.entries.get(v) else {
+        cx.entries.want(v, cx.constants().tensor(v).map_err(refuse)?);
+        return Err(refuse(NotConstant::Depends { on: v.op }));
+    };
+    Ok(Resolved { op: v.op, entry, exclusive: false, computed: true, views: Vec::new(), dims })
+}
+
+/// The elements of an operand that is a constant or computed from constants; `None` when absent, `Some(None)` when the
+/// operand is there but its elements are not at hand.
+pub(super) struct Values {
+    pub(super) dims: Vec<u64>,
+    pub(super) elements: Option<Vec<f64>>,
+    pub(super) op: OpId,
+}
+
+pub(super) fn values(cx: Cx<'_>, at: Use, what: Role) -> Result<Option<Values>, FoldReason> {
+    let Some(v) = cx.g.operand(at.user, at.operand as usize) else { return Ok(None) };
+    let refuse = |e| not_constant(cx.g, v, what, e);
+    if let OpKind::Constant(c) = cx.g.kind(v.op)
+        && (c.binding == Binding::Fixed || cx.frees(c.binding))
+    {
+        let (pool, entry) = (cx.pool, c.entry);
+        let elements = match pool.is_present(entry) {
+            false => None,
+            true => Some(pool.to_f64(entry).map_err(|_| FoldReason::UnsupportedType {
+                blocker: Blocker::of(cx.g, v.op),
+                dtype: pool.dtype(entry),
+            })?),
+        };
+        return Ok(Some(Values { dims: pool.dims(entry), elements, op: v.op }));
+    }
+    let (_, dims) = cx.constants().ty(v).map_err(refuse)?;
+    let elements = match cx.constants().tensor(v) {
+        Ok(t) => Some(Tensor::to_f64s(&t)),
+        Err(NotConstant::Absent) => None,
+        Err(e) => return Err(refuse(e)),
+    };
+    Ok(Some(Values { dims, elements, op: v.op }))
+}
+
+pub(super) fn not_constant(g: &Graph, v: Value, what: Role, e: NotConstant) -> FoldReason {
+    match e {
+        NotConstant::Overridable { op } => {
+            FoldReason::OverridableInput { what, name: g.location(op) }
+        }
+        NotConstant::Mutable { op } => FoldReason::MutableState { what, name: g.location(op) },
+        NotConstant::Captured { .. } => {
+            let what = format!("the {what} is captured from the enclosing graph").into();
+            FoldReason::RegionBoundary { what }
+        }
+        _ => FoldReason::NotConstant { what, blocker: Blocker::of(g, v.op) },
+    }
+}
+
+/// The map of the elements of x, where `map` is that of `transpose(x, perm)`, whose extents are `dims`. Each term must
+/// speak of one axis.
+fn permuted(map: &ElementMap, dims: &[u64], perm: &[usize]) -> Option<ElementMap> {
+    let mut base = vec![0; dims.len()];
+    for (k, &p) in perm.iter().enumerate() {
+        *base.get_mut(p)? = *dims.get(k)?;
+    }
+    let stride = |dims: &[u64], axis: usize| dims[axis + 1..].iter().product::<u64>();
+    let terms = map.terms().iter().map(|t| {
+        let axis = (0..dims.len()).find(|&a| dims[a] == t.size && stride(dims, a) == t.stride)?;
+        Some(MapTerm { stride: stride(&base, perm[axis]), ..*t })
+    });
+    terms.collect::<Option<Vec<_>>>().map(ElementMap::from_terms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_behind_a_transpose() {
+        // x of 4×2×3, seen as 3×4×2.
+        let (dims, perm) = ([3, 4, 2], [2, 0, 1]);
+        let seen = ElementMap::axis(&dims, 1).and(&dims, 0, 2, 4);
+        let own = permuted(&seen, &dims, &perm).expect("terms of one axis");
+        for i in 0..24u64 {
+            let x = [i / 6, i / 3 % 2, i % 3];
+            let at = [x[2], x[0], x[1]];
+            assert_eq!(own.at(i), seen.at(at[0] * 8 + at[1] * 2 + at[2]));
+        }
+        let both = ElementMap::from_terms([MapTerm { stride: 2, size: 12, div: 1, mul: 1 }]);
+        assert_eq!(permuted(&both, &dims, &perm), None);
+    }
 }

@@ -1,45 +1,41 @@
 //! The weight of a linear op: what it says of channels, and whether it can take the factor.
 
 use super::{
-    affine::{Affine, Statistics},
-    backward::Cx,
+    ask::Ask,
+    cx::Cx,
     reason::{Blocker, FoldReason, Role},
     resolve::{Resolved, resolve},
 };
-use normfold_ir::{ChannelMap, ConstPool, DType, Graph, OpId, OpKind, Use, Value};
+use normfold_ir::{ChannelMap, ConstPool, DType, ElementMap, OpId, OpKind, Use, Value};
+use std::collections::HashSet;
 
 /// The weight of a linear op and what it says of channels.
 pub(super) struct Weight {
     pub(super) resolved: Resolved,
+    /// Of the elements as the op sees them.
     pub(super) map: ChannelMap,
-    pub(super) dims: Vec<u64>,
     pub(super) dtype: DType,
 }
 
-pub(super) fn weight(
-    g: &Graph,
-    pool: &ConstPool,
-    op: OpId,
-    bn: OpId,
-) -> Result<Weight, FoldReason> {
+pub(super) fn weight(cx: Cx<'_>, op: OpId, erased: &HashSet<OpId>) -> Result<Weight, FoldReason> {
+    let g = cx.g;
     // A matrix product may hold its weight on either side; the right one is the usual.
     let sides: &[u32] = if matches!(g.kind(op), OpKind::MatMul(_)) { &[1, 0] } else { &[1] };
     let mut first = None;
     for &side in sides {
-        match resolve(g, Use { user: op, operand: side }, Role::Weight, bn) {
+        match resolve(cx, Use { user: op, operand: side }, Role::Weight, erased) {
             Ok(Some(resolved)) => {
-                let dims = pool.dims(resolved.entry);
-                let dtype = pool.dtype(resolved.entry);
-                let Some(map) = ChannelMap::of(g.kind(op), side as usize, &dims) else {
+                let dtype = cx.pool.dtype(resolved.entry);
+                let Some(map) = ChannelMap::of(g.kind(op), side as usize, &resolved.dims) else {
                     return Err(FoldReason::NoLinearProducer { blocker: Blocker::of(g, op) });
                 };
                 if !dtype.is_arithmetic_float() {
                     return Err(FoldReason::UnsupportedType { blocker: Blocker::of(g, op), dtype });
                 }
-                if g.is_quantized(Value::new(resolved.op, 0)) {
+                if !resolved.computed && g.is_quantized(Value::new(resolved.op, 0)) {
                     return Err(FoldReason::Quantized { blocker: Blocker::of(g, resolved.op) });
                 }
-                return Ok(Weight { resolved, map, dims, dtype });
+                return Ok(Weight { resolved, map, dtype });
             }
             Ok(None) => {}
             Err(reason) => {
@@ -50,12 +46,13 @@ pub(super) fn weight(
     Err(first.unwrap_or(FoldReason::NoLinearProducer { blocker: Blocker::of(g, op) }))
 }
 
-pub(super) fn same_channels(
+/// s and t per output channel of the op; what is asked must lie along its channels.
+pub(super) fn per_channel(
     cx: Cx<'_>,
     op: OpId,
     map: &ChannelMap,
-    stats: &Statistics,
-) -> Result<(), FoldReason> {
+    ask: &Ask,
+) -> Result<(Vec<f64>, Vec<f64>), FoldReason> {
     let g = cx.g;
     let blocker = || Blocker::of(g, op);
     // A vector on the right of a matrix gives a result without the axis that the map counts from.
@@ -70,21 +67,18 @@ pub(super) fn same_channels(
             map.out.axis_at(rank).ok_or_else(|| FoldReason::UnknownRank { blocker: blocker() })?
         }
     };
-    if channels != stats.axis {
+    if let Some(&axis) = ask.axes().iter().find(|&&a| a != channels) {
         return Err(FoldReason::AxisMismatch {
             blocker: blocker(),
-            axis: stats.axis,
+            axis,
             channels: Some(channels),
         });
     }
-    if map.out.count != stats.channels {
-        return Err(FoldReason::ChannelMismatch {
-            blocker: blocker(),
-            expected: map.out.count,
-            found: stats.channels,
-        });
-    }
-    Ok(())
+    ask.vectors(channels, map.out.count).ok_or_else(|| FoldReason::ChannelMismatch {
+        blocker: blocker(),
+        expected: map.out.count,
+        found: ask.extent(channels).unwrap_or(1),
+    })
 }
 
 /// Factors up to this leave it to the writer to find an overflow while the weight streams; it then drops the output and
@@ -96,10 +90,11 @@ const HARMLESS_FACTOR: f64 = 1e6;
 pub(super) fn weight_overflow(
     pool: &ConstPool,
     w: &Weight,
-    affine: &Affine,
+    map: &ElementMap,
+    factors: &[f64],
     thorough: bool,
 ) -> Result<(), FoldReason> {
-    let largest = affine.s.iter().fold(0.0f64, |m, s| m.max(s.abs()));
+    let largest = factors.iter().fold(0.0f64, |m, s| m.max(s.abs()));
     let Some(limit) = w.dtype.max_finite() else { return Ok(()) };
     if !thorough && w.dtype != DType::F16 && largest <= HARMLESS_FACTOR {
         return Ok(());
@@ -114,8 +109,8 @@ pub(super) fn weight_overflow(
         let n = (count - at).min(block.len() as u64) as usize;
         let read = pool.read_f64(w.resolved.entry, at, &mut block[..n]);
         read.map_err(|_| FoldReason::WeightsAbsent { blocker: None })?;
-        w.map.out.map.for_runs(at, n as u64, |first, len, channel| {
-            let s = affine.s[channel as usize];
+        map.for_runs(at, n as u64, |first, len, channel| {
+            let s = factors[channel as usize];
             let run = &block[first as usize..(first + len) as usize];
             let channel = channel as usize;
             let fits = |x: &&f64| !(*x * s).is_nan() && (*x * s).abs() < limit;

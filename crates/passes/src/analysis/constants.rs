@@ -1,0 +1,252 @@
+//! What follows from constants alone: evaluated lazily, without changing the graph.
+
+use super::{Analysis, CertainTypes};
+use normfold_ir::{
+    Binding, ConstPool, DType, Graph, OpId, OpKind, Shape, Value,
+    eval::{Binding as Bound, EvalError, Evaluator, Scalar, Tensor},
+};
+use std::{cell::Cell, collections::HashSet};
+
+/// The most elements of a computed constant.
+const LARGEST: u64 = 1 << 20;
+
+/// The most ops that one is computed from.
+const MOST_OPS: usize = 4096;
+
+/// Why a value is not the same at every run, or not known to be.
+#[derive(Clone, PartialEq, Debug)]
+pub enum NotConstant {
+    /// It depends on a parameter, or on an op that may give something else at every run.
+    Depends {
+        /// That op.
+        on: OpId,
+    },
+    /// A caller may replace a constant that it follows from.
+    Overridable {
+        /// The constant.
+        op: OpId,
+    },
+    /// It follows from training state.
+    Mutable {
+        /// The constant.
+        op: OpId,
+    },
+    /// It comes from the enclosing graph.
+    Captured {
+        /// The capture parameter.
+        op: OpId,
+    },
+    /// It follows from constants whose elements are not at hand.
+    Absent,
+    /// It is larger than is computed ahead of time.
+    TooLarge {
+        /// Elements.
+        elements: u64,
+    },
+    /// It cannot be computed.
+    Unsupported {
+        /// Why.
+        message: String,
+    },
+}
+
+/// Which ops give the same at every run; computed in time linear in the ops.
+#[derive(Debug, Default)]
+pub struct Constness {
+    /// By slot: the op, and the op that makes it depend on the run.
+    ops: Vec<Option<(OpId, Option<OpId>)>>,
+}
+
+impl Analysis for Constness {
+    fn compute(graph: &Graph, _: &ConstPool) -> Self {
+        let mut this = Self { ops: vec![None; graph.slot_bound()] };
+        for op in graph.topo_order().unwrap_or_default() {
+            let culprit = match graph.kind(op) {
+                OpKind::Constant(c) => (c.binding != Binding::Fixed).then_some(op),
+                // Extents may be certain where elements are not.
+                OpKind::Shape(_) | OpKind::Size(_) => None,
+                k if !k.is_pure() || matches!(k, OpKind::Opaque(_)) => Some(op),
+                k => {
+                    let read = |i: usize| !k.reads_type_only(i as u32);
+                    let operands = graph.operands(op).enumerate().filter(|(i, _)| read(*i));
+                    operands.filter_map(|(_, v)| this.culprit(graph, v?)).next()
+                }
+            };
+            this.ops[op.slot()] = Some((op, culprit));
+        }
+        this
+    }
+}
+
+impl Constness {
+    /// The op that makes a value depend on the run; `None` for what follows from constants (and perhaps extents).
+    pub fn culprit(&self, g: &Graph, v: Value) -> Option<OpId> {
+        match self.ops.get(v.op.slot()) {
+            Some(Some((op, culprit))) if *op == v.op => *culprit,
+            // Created since.
+            _ => match g.kind(v.op) {
+                OpKind::Constant(c) if c.binding == Binding::Fixed => None,
+                _ => Some(v.op),
+            },
+        }
+    }
+
+    /// Why a value depends on the run.
+    pub fn reason(&self, g: &Graph, v: Value) -> Option<NotConstant> {
+        let op = self.culprit(g, v)?;
+        Some(match g.kind(op) {
+            OpKind::Constant(c) if c.binding == Binding::Mutable => NotConstant::Mutable { op },
+            OpKind::Constant(_) => NotConstant::Overridable { op },
+            OpKind::Parameter(p) if p.capture => NotConstant::Captured { op },
+            _ => NotConstant::Depends { on: op },
+        })
+    }
+}
+
+/// Evaluates constant values of one graph as it is. Costs nothing to create.
+#[derive(Clone, Copy)]
+pub struct Constants<'a> {
+    /// The graph.
+    pub graph: &'a Graph,
+    /// Its constants.
+    pub pool: &'a ConstPool,
+    /// What is certain of extents; `shape` of anything else is unknown without it.
+    pub types: Option<&'a CertainTypes>,
+    /// What depends on the run.
+    pub known: &'a Constness,
+}
+
+impl<'a> Constants<'a> {
+    /// The whole tensor, every element of which follows from constants and certain extents. Floats are not rounded to
+    /// their element type on the way, unless by a cast.
+    ///
+    /// # Errors
+    /// It is not constant, or too large.
+    pub fn tensor(&self, v: Value) -> Result<Tensor, NotConstant> {
+        self.with(v, |e, unknown| {
+            let t = e.tensor(v).map_err(unsupported)?;
+            if unknown.get() {
+                return Err(NotConstant::Depends { on: v.op });
+            }
+            Ok((*t).clone())
+        })
+    }
+
+    /// Element type and extents, without computing elements.
+    ///
+    /// # Errors
+    /// It is not constant.
+    pub fn ty(&self, v: Value) -> Result<(DType, Vec<u64>), NotConstant> {
+        self.with(v, |e, unknown| {
+            let ty = (e.dtype(v).map_err(unsupported)?, e.dims(v).map_err(unsupported)?);
+            if unknown.get() { Err(NotConstant::Depends { on: v.op }) } else { Ok(ty) }
+        })
+    }
+
+    /// A short list of integers, each known or not.
+    pub fn ints(&self, v: Value) -> Option<Vec<Option<i64>>> {
+        const LONGEST: u64 = 64;
+        let ints = self.with(v, |e, unknown| {
+            let dims = e.dims(v).map_err(unsupported)?;
+            let n = dims.iter().product::<u64>();
+            if unknown.get() || dims.len() > 1 || n > LONGEST {
+                return Err(NotConstant::TooLarge { elements: n });
+            }
+            (0..n)
+                .map(|i| {
+                    unknown.set(false);
+                    let at = if dims.is_empty() { &[][..] } else { &[i] };
+                    let x = e.element(v, at).map_err(unsupported)?.to_i64();
+                    Ok((!unknown.get()).then_some(x))
+                })
+                .collect()
+        });
+        ints.ok()
+    }
+
+    fn with<R>(
+        &self,
+        v: Value,
+        f: impl FnOnce(&mut Evaluator<'_>, &Cell<bool>) -> Result<R, NotConstant>,
+    ) -> Result<R, NotConstant> {
+        if let Some(reason) = self.known.reason(self.graph, v) {
+            return Err(reason);
+        }
+        let unknown = Cell::new(false);
+        let mut e =
+            Evaluator::new(self.graph, self.pool).with_limit(LARGEST).with_work_limit(1 << 26);
+        for shape in self.shapes(v)? {
+            self.bind_shape(&mut e, shape, &unknown)?;
+        }
+        f(&mut e, &unknown)
+    }
+
+    /// The `shape` and `size` ops that a value follows from.
+    fn shapes(&self, v: Value) -> Result<Vec<OpId>, NotConstant> {
+        let mut found = Vec::new();
+        let (mut seen, mut stack) = (HashSet::from([v.op]), vec![v.op]);
+        while let Some(op) = stack.pop() {
+            if seen.len() > MOST_OPS {
+                return Err(NotConstant::Unsupported {
+                    message: "computed by too many ops".into(),
+                });
+            }
+            if matches!(self.graph.kind(op), OpKind::Shape(_) | OpKind::Size(_)) {
+                found.push(op);
+                continue;
+            }
+            let operands = self.graph.operands(op).flatten().map(|o| o.op);
+            stack.extend(operands.filter(|&o| seen.insert(o)));
+        }
+        Ok(found)
+    }
+
+    fn bind_shape<'e>(
+        &self,
+        e: &mut Evaluator<'e>,
+        op: OpId,
+        unknown: &'e Cell<bool>,
+    ) -> Result<(), NotConstant>
+    where
+        'a: 'e,
+    {
+        let depends = NotConstant::Depends { on: op };
+        let Some(x) = self.graph.operand(op, 0) else { return Err(depends) };
+        if self.known.culprit(self.graph, x).is_none() {
+            return Ok(());
+        }
+        let Some(dims) = self.types.and_then(|t| t.dims(x)) else { return Err(depends) };
+        let (elements, out): (Vec<Option<u64>>, Vec<u64>) = match self.graph.kind(op) {
+            OpKind::Shape(Shape { start, end }) => {
+                let rank = dims.len() as i64;
+                let clamp = |i: i64| (if i < 0 { i + rank } else { i }).clamp(0, rank) as usize;
+                let (from, to) = (clamp(*start), clamp(end.unwrap_or(rank)));
+                let list: Vec<_> = dims.get(from..to.max(from)).unwrap_or_default().to_vec();
+                let n = list.len() as u64;
+                (list, vec![n])
+            }
+            _ => {
+                let all = dims.iter().try_fold(1u64, |a, d| a.checked_mul((*d)?));
+                (vec![all], Vec::new())
+            }
+        };
+        let f = Box::new(move |index: &[u64]| {
+            let i = index.first().map_or(0, |&i| i as usize);
+            let extent = elements.get(i).copied().flatten().and_then(|d| i64::try_from(d).ok());
+            if extent.is_none() {
+                unknown.set(true);
+            }
+            Scalar::I(extent.unwrap_or(1))
+        });
+        e.bind(Value::new(op, 0), Bound::Lazy { dtype: DType::I64, dims: out, f });
+        Ok(())
+    }
+}
+
+fn unsupported(e: EvalError) -> NotConstant {
+    match e {
+        EvalError::Absent(_) => NotConstant::Absent,
+        EvalError::TooLarge { elements, .. } => NotConstant::TooLarge { elements },
+        e => NotConstant::Unsupported { message: e.to_string() },
+    }
+}

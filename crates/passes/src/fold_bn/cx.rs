@@ -1,0 +1,100 @@
+//! What a fold is planned on: the graph as it is, facts about it, and what the options allow.
+
+use crate::{CertainTypes, Constants, Constness};
+use normfold_ir::{Binding, ConstId, ConstPool, Graph, OpId, Value, eval::Tensor};
+use std::{cell::RefCell, collections::HashMap};
+
+/// Constants that are computed from others: a fold that needs one asks for it and is planned again.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    known: HashMap<Value, ConstId>,
+    wanted: RefCell<Vec<(Value, Tensor)>>,
+}
+
+impl Entries {
+    pub(super) fn get(&self, v: Value) -> Option<ConstId> {
+        self.known.get(&v).copied()
+    }
+
+    pub(super) fn want(&self, v: Value, t: Tensor) {
+        self.wanted.borrow_mut().push((v, t));
+    }
+
+    /// Adds what was asked for to the pool; whether there was any.
+    pub(super) fn serve(&mut self, pool: &mut ConstPool) -> bool {
+        let wanted = self.wanted.take();
+        for (v, t) in &wanted {
+            self.known.insert(*v, pool.add_f64(t.dtype(), t.dims(), &t.to_f64s()));
+        }
+        !wanted.is_empty()
+    }
+}
+
+/// Where ops stand in topological order; kept while ops are created and erased.
+#[derive(Debug, Default)]
+pub(super) struct Positions {
+    by_slot: Vec<u32>,
+}
+
+impl Positions {
+    pub(super) fn of(order: &[OpId], slots: usize) -> Self {
+        let mut by_slot = vec![0; slots];
+        for (i, op) in order.iter().enumerate() {
+            by_slot[op.slot()] = i as u32;
+        }
+        Self { by_slot }
+    }
+
+    pub(super) fn get(&self, op: OpId) -> u32 {
+        self.by_slot.get(op.slot()).copied().unwrap_or(0)
+    }
+
+    /// States that a new op stands where `like` stands.
+    pub(super) fn place(&mut self, op: OpId, at: u32) {
+        if self.by_slot.len() <= op.slot() {
+            self.by_slot.resize(op.slot() + 1, 0);
+        }
+        self.by_slot[op.slot()] = at;
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Cx<'a> {
+    pub(super) g: &'a Graph,
+    pub(super) pool: &'a ConstPool,
+    pub(super) types: &'a CertainTypes,
+    pub(super) known: &'a Constness,
+    pub(super) entries: &'a Entries,
+    pub(super) positions: &'a Positions,
+    pub(super) allow_copy: bool,
+    pub(super) copy_limit: u64,
+    /// Whether every element of a weight is looked at before it is folded into.
+    pub(super) thorough: bool,
+    /// Whether constants that a caller could replace count as constants.
+    pub(super) freeze: bool,
+}
+
+impl<'a> Cx<'a> {
+    /// The rank of a value where it is certain; declared types of intermediate values may be stale.
+    pub(super) fn rank(self, v: Value) -> Option<usize> {
+        self.types.rank(v)
+    }
+
+    /// An extent of a value where it is certain.
+    pub(super) fn extent(self, v: Value, axis: usize) -> Option<u64> {
+        self.types.dims(v).and_then(|d| d.get(axis).copied()?)
+    }
+
+    pub(super) fn constants(self) -> Constants<'a> {
+        let Self { g: graph, pool, types, known, .. } = self;
+        Constants { graph, pool, types: Some(types), known }
+    }
+
+    pub(super) fn is_constant(self, v: Value) -> bool {
+        self.known.culprit(self.g, v).is_none()
+    }
+
+    pub(super) fn frees(self, binding: Binding) -> bool {
+        self.freeze && binding == Binding::Overridable
+    }
+}

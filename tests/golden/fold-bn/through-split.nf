@@ -1,0 +1,16 @@
+// RUN: --passes=fold-bn,dce
+module @case {
+  graph @main(%x: tensor<1x3x4x4xf32>) -> (%y: tensor<1x2x4x4xf32>) {
+    %conv.weight = constant dense<[0.5, 0.25, 0.0, -0.25, -0.5, -0.75]> : tensor<2x3x1x1xf32>
+    %gamma = constant dense<[4.0, -1.0]> : tensor<2xf32>
+    %beta = constant dense<[0.5, 0.25]> : tensor<2xf32>
+    %mean = constant dense<[1.0, -2.0]> : tensor<2xf32>
+    %var = constant dense<[3.0, 0.0]> : tensor<2xf32>
+    %w4 = constant dense<[0.5, 0.25, 0.0, -0.25, -0.5, -0.75, 1.0, 2.0, 3.0, 0.5, 0.5, 0.5]> : tensor<4x3x1x1xf32>
+    %c = conv %x, %w4 "conv" : tensor<1x4x4x4xf32>
+    %a, %b = split %c {axis = 1, sizes = [2, 2]} "halves" : tensor<1x2x4x4xf32>, tensor<1x2x4x4xf32>
+    %n = batch_norm %a, %gamma, %beta, %mean, %var {eps = 1.0} "bn" : tensor<1x2x4x4xf32>
+    %y = mul %n, %b "gate" : tensor<1x2x4x4xf32>
+    return %y
+  }
+}

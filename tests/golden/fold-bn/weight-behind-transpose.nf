@@ -1,0 +1,15 @@
+// RUN: --passes=fold-bn,dce
+module @case {
+  graph @main(%x: tensor<1x3x4x4xf32>, %m: tensor<5x3xf32>) -> (%y: tensor<5x2xf32>) {
+    %conv.weight = constant dense<[0.5, 0.25, 0.0, -0.25, -0.5, -0.75]> : tensor<2x3x1x1xf32>
+    %gamma = constant dense<[4.0, -1.0]> : tensor<2xf32>
+    %beta = constant dense<[0.5, 0.25]> : tensor<2xf32>
+    %mean = constant dense<[1.0, -2.0]> : tensor<2xf32>
+    %var = constant dense<[3.0, 0.0]> : tensor<2xf32>
+    %w = constant dense<[0.5, 0.25, 0.0, -0.25, -0.5, -0.75]> : tensor<2x3xf32>
+    %wt = transpose %w {perm = [1, 0]} "turned" : tensor<3x2xf32>
+    %c = matmul %m, %wt "dense" : tensor<5x2xf32>
+    %y = batch_norm %c, %gamma, %beta, %mean, %var {eps = 1.0} "bn" : tensor<5x2xf32>
+    return %y
+  }
+}
