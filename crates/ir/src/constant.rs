@@ -96,6 +96,23 @@ pub struct ConstPool {
     interned: IndexMap<Derived, ConstId>,
 }
 
+/// Whether a [`Step::Scatter`] on a tensor of `count` elements is well formed; positions that are absent may be anything.
+pub(crate) fn scatters(pool: &ConstPool, positions: ConstId, addends: ConstId, count: u64) -> bool {
+    let n = pool.count(positions);
+    let ascending = match pool.to_i64(positions) {
+        Ok(list) => {
+            list.windows(2).all(|w| w[0] < w[1])
+                && list.iter().all(|&p| u64::try_from(p).is_ok_and(|p| p < count))
+        }
+        Err(ConstError::Absent) => true,
+        Err(_) => false,
+    };
+    pool.dtype(positions) == DType::I64
+        && pool.dims(positions).len() == 1
+        && pool.dims(addends) == [n]
+        && ascending
+}
+
 impl ConstPool {
     /// Adds an entry.
     ///

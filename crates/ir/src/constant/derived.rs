@@ -21,6 +21,13 @@ pub enum Step {
         /// An f64 vector.
         addends: ConstId,
     },
+    /// `x[positions[k]] + addends[k]`; every other element stays.
+    Scatter {
+        /// Linear element indices, strictly ascending: an i64 vector.
+        positions: ConstId,
+        /// An f64 vector of the same length.
+        addends: ConstId,
+    },
     /// Numpy broadcasting to `dims`.
     Broadcast {
         /// The extents.
@@ -64,6 +71,26 @@ impl RoundingStats {
 
 const BLOCK: usize = 4096;
 
+/// What a step reads.
+#[derive(Default)]
+struct Vectors {
+    positions: Vec<u64>,
+    values: Vec<f64>,
+}
+
+impl Vectors {
+    /// Adds what belongs to the elements of a block that begins at element `start`.
+    fn scatter(&self, start: u64, block: &mut [f64]) {
+        let first = self.positions.partition_point(|&p| p < start);
+        for (&p, &x) in self.positions.iter().zip(&self.values).skip(first) {
+            match block.get_mut((p - start) as usize) {
+                Some(element) => *element += x,
+                None => return,
+            }
+        }
+    }
+}
+
 impl Derived {
     /// One step over a base that is not derived.
     pub fn new(base: ConstId, step: Step) -> Self {
@@ -89,21 +116,30 @@ impl Derived {
 
     /// Every entry it is computed from.
     pub fn sources(&self) -> impl Iterator<Item = ConstId> + '_ {
-        std::iter::once(self.base).chain(self.steps.iter().filter_map(|s| match s {
-            Step::Scale { factors: v, .. } | Step::Shift { addends: v, .. } => Some(*v),
-            Step::Broadcast { .. } => None,
-        }))
+        let of = |s: &Step| match s {
+            Step::Scale { factors: v, .. } | Step::Shift { addends: v, .. } => [Some(*v), None],
+            Step::Scatter { positions, addends } => [Some(*positions), Some(*addends)],
+            Step::Broadcast { .. } => [None, None],
+        };
+        std::iter::once(self.base).chain(self.steps.iter().flat_map(of).flatten())
     }
 
     /// The vectors of the steps, read once per call of the readers below.
-    fn vectors(&self, pool: &ConstPool) -> Result<SmallVec<[Vec<f64>; 2]>, ConstError> {
-        self.steps
-            .iter()
-            .map(|s| match s {
-                Step::Scale { factors: v, .. } | Step::Shift { addends: v, .. } => pool.to_f64(*v),
-                Step::Broadcast { .. } => Ok(Vec::new()),
+    fn vectors(&self, pool: &ConstPool) -> Result<SmallVec<[Vectors; 2]>, ConstError> {
+        let of = |s: &Step| {
+            Ok(match s {
+                Step::Scale { factors: v, .. } | Step::Shift { addends: v, .. } => {
+                    Vectors { positions: Vec::new(), values: pool.to_f64(*v)? }
+                }
+                Step::Scatter { positions, addends } => {
+                    let positions = pool.to_i64(*positions)?;
+                    let positions = positions.into_iter().map(|p| p as u64).collect();
+                    Vectors { positions, values: pool.to_f64(*addends)? }
+                }
+                Step::Broadcast { .. } => Vectors::default(),
             })
-            .collect()
+        };
+        self.steps.iter().map(of).collect()
     }
 
     /// Element `i` in f64, not rounded.
@@ -119,6 +155,22 @@ impl Derived {
             }
             Step::Shift { map, addends } => {
                 Ok(self.element_after(pool, last, i)? + pool.element_f64(*addends, map.at(i))?)
+            }
+            Step::Scatter { positions, addends } => {
+                let (mut low, mut high) = (0, pool.count(*positions));
+                while low < high {
+                    let middle = low + (high - low) / 2;
+                    // Indices of elements are exact in f64.
+                    if (pool.element_f64(*positions, middle)? as u64) < i {
+                        low = middle + 1;
+                    } else {
+                        high = middle;
+                    }
+                }
+                let x = self.element_after(pool, last, i)?;
+                let here =
+                    low < pool.count(*positions) && pool.element_f64(*positions, low)? as u64 == i;
+                Ok(if here { x + pool.element_f64(*addends, low)? } else { x })
             }
             Step::Broadcast { dims } => self.element_after(
                 pool,
@@ -148,7 +200,7 @@ impl Derived {
     fn exact(
         &self,
         pool: &ConstPool,
-        vectors: &[Vec<f64>],
+        vectors: &[Vectors],
         n: usize,
         start: u64,
         out: &mut [f64],
@@ -159,12 +211,17 @@ impl Derived {
         match step {
             Step::Scale { map, .. } => {
                 self.exact(pool, vectors, n - 1, start, out)?;
-                map.zip(start, out, &vectors[n - 1], |x, s| x * s);
+                map.zip(start, out, &vectors[n - 1].values, |x, s| x * s);
                 Ok(())
             }
             Step::Shift { map, .. } => {
                 self.exact(pool, vectors, n - 1, start, out)?;
-                map.zip(start, out, &vectors[n - 1], |x, t| x + t);
+                map.zip(start, out, &vectors[n - 1].values, |x, t| x + t);
+                Ok(())
+            }
+            Step::Scatter { .. } => {
+                self.exact(pool, vectors, n - 1, start, out)?;
+                vectors[n - 1].scatter(start, out);
                 Ok(())
             }
             Step::Broadcast { dims } => {
@@ -206,7 +263,7 @@ impl Derived {
         if let ([Step::Scale { map, .. }], DType::F32) = (self.steps.as_slice(), dtype)
             && in_runs(map)
         {
-            return self.scale_f32(pool, map, &vectors[0], start, out, stats);
+            return self.scale_f32(pool, map, &vectors[0].values, start, out, stats);
         }
         // Raw bytes come by `read_at`, in pieces of a page or more: the mapping must not be touched while streaming.
         let piece = BLOCK * 16;
@@ -229,8 +286,9 @@ impl Derived {
                     }
                     for (s, v) in self.steps.iter().zip(&vectors) {
                         match s {
-                            Step::Scale { map, .. } => map.zip(at, block, v, |x, s| x * s),
-                            Step::Shift { map, .. } => map.zip(at, block, v, |x, t| x + t),
+                            Step::Scale { map, .. } => map.zip(at, block, &v.values, |x, s| x * s),
+                            Step::Shift { map, .. } => map.zip(at, block, &v.values, |x, t| x + t),
+                            Step::Scatter { .. } => v.scatter(at, block),
                             Step::Broadcast { .. } => unreachable!("streams() excludes it"),
                         }
                     }
@@ -286,7 +344,7 @@ impl Derived {
         let single = ElementMap::single();
         let map = self.steps.iter().rev().find_map(|s| match s {
             Step::Scale { map, .. } | Step::Shift { map, .. } => Some(map),
-            Step::Broadcast { .. } => None,
+            Step::Scatter { .. } | Step::Broadcast { .. } => None,
         });
         // Runs of one element would compare each weight with itself only: take the block as one channel then.
         let map = map.filter(|m| in_runs(m)).unwrap_or(&single);
@@ -440,6 +498,31 @@ mod tests {
             assert!(read.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{first}");
             assert_eq!(stats.non_finite, 0);
         }
+    }
+
+    /// Some elements get an addend, before and after a scale, from wherever they are read.
+    #[test]
+    fn scattered_addends() {
+        let mut pool = ConstPool::default();
+        let base = pool.add_f64(DType::F32, &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let positions = pool.add_i64(&[3], &[0, 4, 5]);
+        let addends = pool.add_f64(DType::F64, &[3], &[0.5, 1.0 / 3.0, -6.0]);
+        let factors = pool.add_f64(DType::F64, &[2], &[2.0, 3.0]);
+        let map = ElementMap::axis(&[2, 3], 0);
+        let id = pool.derive(base, Step::Scatter { positions, addends });
+        let id = pool.derive(id, Step::Scale { map, factors });
+        let id = pool.derive(id, Step::Scatter { positions, addends });
+        let exact = [3.5, 4.0, 6.0, 12.0, 3.0 * (5.0 + 1.0 / 3.0) + 1.0 / 3.0, -6.0];
+        assert_eq!(pool.to_exact_f64(id).expect("present"), exact);
+        let stored: Vec<f64> = exact.iter().map(|&v| f64::from(v as f32)).collect();
+        assert_eq!(bytes_of(&pool, id), stored);
+        for (i, &v) in stored.iter().enumerate() {
+            assert_eq!(pool.element_f64(id, i as u64).expect("present"), v);
+        }
+        let mut two = [0; 8];
+        pool.read_bytes(id, 16, &mut two).expect("present");
+        assert_eq!(two[..4], (stored[4] as f32).to_le_bytes());
+        assert_eq!(two[4..], (stored[5] as f32).to_le_bytes());
     }
 
     #[test]

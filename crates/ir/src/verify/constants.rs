@@ -102,6 +102,12 @@ impl Verifier<'_> {
                         ));
                     }
                 }
+                Step::Scatter { positions, addends } => {
+                    let n = dims.iter().product();
+                    if !crate::constant::scatters(pool, *positions, *addends, n) {
+                        return Err((18, "positions that are scattered to do not fit".into()));
+                    }
+                }
                 Step::Broadcast { dims: to } => {
                     let fits = to.len().checked_sub(dims.len()).is_some_and(|lead| {
                         dims.iter().zip(&to[lead..]).all(|(&f, &t)| f == 1 || f == t)

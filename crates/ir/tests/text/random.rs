@@ -96,9 +96,17 @@ fn derived(
         let values: Vec<f64> =
             (0..n).map(|_| Ok(f64::from(u.arbitrary::<f32>()?))).collect::<Result<_>>()?;
         let vector = pool.add_f64(DType::F64, &[n], &values);
-        let step = match u.int_in_range(0..=2)? {
+        let step = match u.int_in_range(0..=3)? {
             0 => Step::Scale { map, factors: vector },
             1 => Step::Shift { map, addends: vector },
+            2 => {
+                let count = dims.iter().product::<u64>() as i64;
+                let positions: Vec<i64> = (0..count).step_by(u.int_in_range(1..=3)?).collect();
+                let n = positions.len() as u64;
+                let positions = pool.add_i64(&[n], &positions);
+                let addends = pool.add_f64(DType::F64, &[n], &vec![0.5; n as usize]);
+                Step::Scatter { positions, addends }
+            }
             _ => {
                 dims.insert(0, u.int_in_range(1..=3)?);
                 Step::Broadcast { dims: dims.clone() }

@@ -96,6 +96,13 @@ fn assert_const(a: &Module, b: &Module, x: ConstId, y: ConstId) {
                         assert_eq!(m, n);
                         assert_const(a, b, *u, *v);
                     }
+                    (
+                        Step::Scatter { positions: p, addends: u },
+                        Step::Scatter { positions: q, addends: v },
+                    ) => {
+                        assert_const(a, b, *p, *q);
+                        assert_const(a, b, *u, *v);
+                    }
                     _ => assert_eq!(s, t),
                 }
             }

@@ -3,6 +3,7 @@
 use super::{Parser, Span, attributes::bytes, nesting, unexpected};
 use crate::{
     ConstData, ConstId, DType, ElementMap, MapTerm, Step, TensorType, Type,
+    constant::scatters,
     text::{
         MAX_BRACKETS, MAX_DERIVED, ParseError,
         elements::{self, Literal},
@@ -29,6 +30,7 @@ pub(super) enum Data<'a> {
 pub(super) enum StepText {
     Scale(ElementMap, ConstId),
     Shift(ElementMap, ConstId),
+    Scatter(ConstId, ConstId),
     Broadcast(Vec<u64>),
 }
 
@@ -218,6 +220,14 @@ impl<'a> Parser<'a> {
                     StepText::Shift(map, vector)
                 }
             }
+            Token::Word("scatter") => {
+                self.expect('(')?;
+                let positions = self.entry(depth)?;
+                self.expect(',')?;
+                let addends = self.entry(depth)?;
+                self.expect(')')?;
+                StepText::Scatter(positions, addends)
+            }
             Token::Word("broadcast") => {
                 let mut dims = Vec::new();
                 self.expect('[')?;
@@ -230,8 +240,9 @@ impl<'a> Parser<'a> {
                 StepText::Broadcast(dims)
             }
             other => {
-                return Err(unexpected(&other, span, "a step")
-                    .help("a step is scale(map[…], …), shift(map[…], …) or broadcast[…]"));
+                return Err(unexpected(&other, span, "a step").help(
+                    "a step is scale(map[…], …), shift(map[…], …), scatter(…, …) or broadcast[…]",
+                ));
             }
         };
         Ok((step, span.start..self.end()))
@@ -283,6 +294,14 @@ impl<'a> Parser<'a> {
                 }
                 StepText::Scale(map, factors) => Step::Scale { map, factors },
                 StepText::Shift(map, addends) => Step::Shift { map, addends },
+                StepText::Scatter(positions, addends) => {
+                    if !scatters(pool, positions, addends, pool.count(id)) {
+                        let message = "positions are an ascending i64 vector within the tensor";
+                        let error = ParseError::new(span, message);
+                        return Err(error.label("with as many addends as positions"));
+                    }
+                    Step::Scatter { positions, addends }
+                }
                 StepText::Broadcast(dims) => {
                     let from = pool.dims(id);
                     let lead = dims.len().checked_sub(from.len());

@@ -198,6 +198,13 @@ impl Printer<'_> {
                     self.entry(*addends)?;
                     self.out.write_str(")")?;
                 }
+                Step::Scatter { positions, addends } => {
+                    self.out.write_str("scatter(")?;
+                    self.entry(*positions)?;
+                    self.out.write_str(", ")?;
+                    self.entry(*addends)?;
+                    self.out.write_str(")")?;
+                }
                 Step::Broadcast { dims } => {
                     let dims: Vec<String> = dims.iter().map(u64::to_string).collect();
                     write!(self.out, "broadcast[{}]", dims.join(", "))?;
