@@ -25,6 +25,7 @@ mod remark;
 mod resolve;
 mod roots;
 mod search;
+mod sideways;
 mod step;
 mod weight;
 
@@ -167,6 +168,7 @@ impl Pass for FoldBn {
         let roots = roots::find(self.cx(graph, cx.constants(), &state), &order);
         let mut verdicts: Vec<Option<Verdict>> = roots.iter().map(|_| None).collect();
         let mut changed = false;
+        let mut sideways = false;
         loop {
             let mut again = false;
             for i in 0..roots.len() {
@@ -174,7 +176,8 @@ impl Pass for FoldBn {
                     continue;
                 }
                 let checked = loop {
-                    let checked = self.check(self.cx(graph, cx.constants(), &state), &roots[i]);
+                    let checked =
+                        self.check(self.cx(graph, cx.constants(), &state), &roots[i], sideways);
                     if checked.is_ok() || !state.entries.serve(cx.constants_mut()) {
                         break checked;
                     }
@@ -196,9 +199,11 @@ impl Pass for FoldBn {
                 });
             }
             changed |= again;
-            if !again {
+            // Sideways when nothing else is left to do: a branch's own batch norm goes first.
+            if !again && (sideways || self.options.direction != Direction::Both) {
                 break;
             }
+            sideways = !again;
         }
         for (root, verdict) in roots.into_iter().zip(verdicts) {
             let chain = !root.is_norm;
@@ -236,7 +241,7 @@ impl FoldBn {
     }
 
     /// Everything that must hold for a root to fold, on the graph as it is.
-    fn check(&self, cx: Cx<'_>, root: &Root) -> Result<Found, FoldReason> {
+    fn check(&self, cx: Cx<'_>, root: &Root, sideways: bool) -> Result<Found, FoldReason> {
         let name = cx.g.location(root.op);
         let o = &self.options;
         if !o.only.is_empty() && !o.only.matches(&name) || o.skip.matches(&name) {
@@ -244,7 +249,10 @@ impl FoldBn {
         }
         let overflowing = o.overflowing.matches(&name);
         let cx = Cx { thorough: overflowing || cx.thorough, ..cx };
-        let found = self.search(cx, root)?;
+        let found = self.search(cx, root).or_else(|reason| match sideways {
+            true => sideways::run(cx, root.op).map_err(|_| reason),
+            false => Err(reason),
+        })?;
         if overflowing {
             return Err(FoldReason::Overflow { what: Role::Weight, channel: None });
         }
@@ -326,7 +334,7 @@ impl FoldBn {
             Ok(_) => {
                 let cx = Cx { thorough: true, ..self.cx(graph, cx.constants(), state) };
                 let message = "its sampled results are not finite".into();
-                let checked = self.check(cx, root).err();
+                let checked = self.check(cx, root, true).err();
                 return Ok(Verdict::Kept(checked.unwrap_or(FoldReason::Uncertified { message })));
             }
             Err(e) => return Ok(Verdict::Kept(FoldReason::Uncertified { message: e.to_string() })),

@@ -168,6 +168,13 @@ impl Bias {
         Ok(Self { transform: None, kind: None, addend, base: None, beta: 1.0 })
     }
 
+    /// Leaves the old bias as it is: only the shift comes on top.
+    pub(super) fn keep_scale(&mut self) {
+        if let Some(t) = &mut self.transform {
+            t.steps.retain(|s| !matches!(s, Relative::Scale { vector: S, .. }));
+        }
+    }
+
     /// Whether the op has had no bias: without a shift it needs none.
     pub(super) fn is_new(&self) -> bool {
         self.base.is_none()

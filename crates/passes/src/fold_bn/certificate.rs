@@ -71,7 +71,7 @@ fn bind_data<'a>(e: &mut Evaluator<'a>, data: &[(Value, Vec<u64>)], dtype: DType
 pub(super) fn before(cx: Cx<'_>, found: &Found) -> Result<Sample, EvalError> {
     let mut failed = None;
     let typed = [16, 32, 7, 1].map(Guess::Typed);
-    let [first, last] = match found.forward {
+    let [first, last] = match found.forward || found.sideways {
         false => [Some(Guess::Smallest), None],
         true => [None, Some(Guess::Smallest)],
     };
@@ -97,7 +97,10 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     let Cx { g, pool, .. } = cx;
     let plan = &found.plan;
     let mut data: Vec<(Value, Vec<u64>)> = Vec::new();
-    for (&v, a) in found.frontier.iter().zip(&plan.absorbed) {
+    for (k, &v) in found.frontier.iter().enumerate() {
+        // Sideways the other terms of the sum have the shape of the data.
+        let k = if found.sideways { 0 } else { k };
+        let Some(a) = plan.absorbed.get(k) else { continue };
         if data.iter().any(|(w, _)| *w == v) {
             continue;
         }

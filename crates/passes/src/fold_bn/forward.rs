@@ -384,10 +384,7 @@ impl Forward<'_> {
                 absorbed.vectors[1] = shift;
             }
             absorbed.vectors[2] = vec![bias.beta];
-            // The old bias stays as it is, and the shift comes on top.
-            if let Some(b) = &mut bias.transform {
-                b.steps.retain(|s| !matches!(s, Relative::Scale { vector: super::linear::S, .. }));
-            }
+            bias.keep_scale();
             absorbed.kind = bias.kind;
             absorbed.addend = bias.addend;
             transforms.extend(bias.transform);

@@ -12,9 +12,22 @@ use std::{collections::HashMap, sync::Arc};
 /// A step on a constant; factors and addends are vectors of the plan.
 #[derive(Clone, Debug)]
 pub(super) enum Relative {
-    Scale { map: ElementMap, vector: usize },
-    Shift { map: ElementMap, vector: usize },
-    Broadcast { dims: Vec<u64> },
+    Scale {
+        map: ElementMap,
+        vector: usize,
+    },
+    Shift {
+        map: ElementMap,
+        vector: usize,
+    },
+    /// Adds to single elements.
+    Scatter {
+        positions: Vec<u64>,
+        vector: usize,
+    },
+    Broadcast {
+        dims: Vec<u64>,
+    },
 }
 
 /// Which constant is transformed.
@@ -62,6 +75,8 @@ pub(super) struct Plan {
     pub(super) absorbed: Vec<Absorbed>,
     /// The ops that go, in topological order: users read that operand instead.
     pub(super) bypassed: Vec<(OpId, usize)>,
+    /// The ops that nothing reads any more once the bypassed ones are gone, in topological order.
+    pub(super) dead: Vec<OpId>,
     /// What is added where the first bypassed op stood.
     pub(super) shift: Option<(Vec<f64>, Addend)>,
     /// Pads whose value becomes another one.
@@ -121,6 +136,15 @@ impl Plan {
             instead.insert(y, x);
             for p in others {
                 erase_dead(p.op, rw);
+            }
+        }
+        for op in self.dead.into_iter().rev() {
+            let operands: Vec<Value> = rw.graph().operands(op).flatten().collect();
+            if !rw.graph().has_uses(op) {
+                rw.erase(op);
+                for p in operands {
+                    erase_dead(p.op, rw);
+                }
             }
         }
         (instead, created)
@@ -195,6 +219,12 @@ fn derive(
         let step = match step {
             Relative::Scale { map, vector } => Step::Scale { map, factors: vectors[vector] },
             Relative::Shift { map, vector } => Step::Shift { map, addends: vectors[vector] },
+            Relative::Scatter { positions, vector } => {
+                let positions: Vec<i64> = positions.into_iter().map(|p| p as i64).collect();
+                let n = positions.len() as u64;
+                let positions = rw.constants_mut().add_i64(&[n], &positions);
+                Step::Scatter { positions, addends: vectors[vector] }
+            }
             Relative::Broadcast { dims } => Step::Broadcast { dims },
         };
         rw.constants_mut().derive(entry, step)

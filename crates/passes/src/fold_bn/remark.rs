@@ -10,7 +10,12 @@ use std::sync::Arc;
 
 /// Which way a fold went.
 fn direction(found: &Found) -> RemarkArg {
-    RemarkArg::Str(if found.forward { "forward" } else { "backward" }.into())
+    let name = match found {
+        Found { forward: true, .. } => "forward",
+        Found { sideways: true, .. } => "sideways",
+        _ => "backward",
+    };
+    RemarkArg::Str(name.into())
 }
 
 fn absorbers(g: &Graph, found: &Found) -> Vec<Blocker> {

@@ -69,6 +69,8 @@ pub(super) struct Found {
     pub(super) absent: bool,
     /// Whether readers of the root take it in.
     pub(super) forward: bool,
+    /// Whether it goes into an op beside it.
+    pub(super) sideways: bool,
     /// The values that must come out as before.
     pub(super) outputs: Vec<Value>,
 }
