@@ -12,7 +12,7 @@ DTYPES = {"f32": (np.dtype(np.float32), TensorProto.FLOAT), "f16": (np.dtype(np.
           "f64": (np.dtype(np.float64), TensorProto.DOUBLE), "bf16": (np.dtype(ml_dtypes.bfloat16), TensorProto.BFLOAT16)}
 
 # The IR version a file of each opset came with; below 4 every initializer is a graph input too.
-IR_OF_OPSET = {6: 3, 7: 3, 9: 4, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 17: 8, 21: 10, 22: 10}
+IR_OF_OPSET = {6: 3, 7: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10}
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 `grid()` varies operator, bias, type and opset where every batch norm folds. The obstacle modules put one obstacle (or
 one thing that only looks like an obstacle) in the way of each of two layers: `obstacles_flow` between layer and norm
-and around them, `obstacles_constants` where weights and parameters live. A case expects a number of folded norms and
-the reasons of the kept ones; `reasons=None` leaves the reasons open and `folded=None` the verdict too: such a case
-still has to come out equal.
+and around them, `obstacles_constants` where weights and parameters live. The `paths_*` modules have the ways by which
+factors travel, row by row. A case expects a number of folded norms and a code for each kept one (alternatives are parted
+by `|`), and the same of affine chains; None leaves either open: such a case still has to come out equal.
 """
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 
 from builder import Builder, Linear
 
@@ -17,9 +18,12 @@ class Case:
     name: str
     build: object
     folded: int | None = 1
-    reasons: dict | None = field(default_factory=dict)
+    kept: tuple | None = ()
     args: tuple = ()
     judged: bool = True  # some engine can run the original
+    chains: int | None = 0  # affine chains that fold
+    kept_chains: tuple | None = ()
+    tolerance: float | None = None  # other than that of the narrowest type
 
     def __repr__(self):
         return self.name
@@ -109,12 +113,15 @@ def grid():
 # --- obstacles -------------------------------------------------------------------
 
 OBSTACLES = []
+MODULES = ("obstacles_flow", "obstacles_constants", "paths_affine", "paths_backward", "paths_windows", "paths_joins", "paths_forward",
+           "paths_sideways", "paths_constants", "paths_quantized", "paths_bodies")
 LAYERS = {"conv": CONV, "gemm": GEMM, "matmul": MATMUL, "": None}
 
 
 def obstacle(folded=0, opset=17, layers=("conv", "gemm"), args=(), name=None, dtype="f32", judged=True, **reasons):
     """Registers a builder `f(b, lin)`; reasons are given with underscores: multiple_consumers=1."""
-    named = None if reasons.pop("open_reasons", False) else {k.replace("_", "-"): v for k, v in reasons.items()}
+    codes = [k.replace("_or_", "|").replace("_", "-") for k, n in reasons.items() if k != "open_reasons" for _ in range(n)]
+    named = None if reasons.get("open_reasons") else tuple(codes)
 
     def wrap(f):
         for layer in layers:
@@ -135,8 +142,8 @@ def end(b, lin, x, **kw):
 
 def all_cases():
     """(Case, opset, dtype) of the whole corpus."""
-    import obstacles_constants  # noqa: F401  (both register their cases)
-    import obstacles_flow  # noqa: F401
+    for module in MODULES:
+        import_module(module)  # registers its cases
     return [*grid(), *OBSTACLES]
 
 

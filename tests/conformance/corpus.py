@@ -2,16 +2,20 @@
 """Runs normfold on a directory of full-size models and writes what came of it as a Markdown table.
 
     tests/conformance/run.sh --version        makes the environment
-    VENV/bin/python tests/conformance/corpus.py DIR --normfold BINARY [--out docs/corpus.md] [--only GLOB]...
+    VENV/bin/python tests/conformance/corpus.py DIR --normfold BINARY [--expect] [--out docs/corpus.md] [--only GLOB]...
 
 DIR holds .onnx files, optionally with NAME.ref.npz beside them (arrays `in:<input>` are used as inputs), and Keras
 architectures (.json). For each .onnx file: a run without passes has to give the same bytes; the default pipeline has
 to succeed and to give the same bytes with one thread and with two; where onnx's checker accepts the original it has
 to accept the output; where an engine runs the original, outputs have to agree within 1e-5 of the largest (2e-3 for
-f16). Files whose original no checker accepts get a round trip and remarks only. Any failure: exit code 1.
+f16), and a second run must change nothing. Files whose original no checker accepts get a round trip and remarks only.
+With --expect every verdict has to be the one of foldability.json beside this script: batch norms and affine chains that
+fold, the reason of each that is kept, which way the norms go. Any failure: exit code 1.
 """
 import argparse
+import collections
 import fnmatch
+import json
 import os
 import sys
 import tempfile
@@ -24,8 +28,29 @@ import onnx
 
 import harness
 
-# What has to come out, by file stem: (norms, folded).
-REQUIRED = {"resnet50": (53, 53), "mobilenet_v2": (52, 52), "efficientnet_b0": (49, 49), "densenet121": (121, 59)}
+HERE = Path(__file__).resolve().parent
+
+
+def unexpected(report, expected):
+    """How a report differs from what has to come out: {norms, chains, folded, kept, ways}, the first two being how many
+    there are, `folded` and `kept` counting both; alternative reasons are parted by `|`."""
+    norms, chains = report.norms, report.chains
+    if (norms["total"], chains["total"]) != (expected["norms"], expected["chains"]):
+        yield f"expected {expected['norms']} norms and {expected['chains']} chains, not {norms['total']} and {chains['total']}"
+    folded = norms["folded"] + chains["folded"]
+    if folded != expected["folded"]:
+        yield f"expected {expected['folded']} folds, not {folded}"
+    told = collections.Counter(norms["reasons"]) + collections.Counter(chains["reasons"])
+    if not harness.agree(told, [codes for codes, n in expected["kept"].items() for _ in range(n)]):
+        yield f"expected the reasons {expected['kept']}, not {dict(told)}"
+    if "ways" in expected and ways(report) not in ({}, expected["ways"]):
+        yield f"expected the ways {expected['ways']}, not {ways(report)}"
+
+
+def ways(report):
+    """How many norms went which way."""
+    directions = [r["args"].get("direction") for r in report.remarks if r["kind"] == "passed" and r["op"] == "batch_norm"]
+    return dict(collections.Counter(filter(None, directions)))
 
 
 def inputs_of(path, model):
@@ -40,7 +65,7 @@ def inputs_of(path, model):
     return random
 
 
-def one(path, scratch):
+def one(path, scratch, expected):
     """A table row and the list of what failed."""
     failures = []
     same, out, other = (scratch / f"{n}.onnx" for n in ("same", "out", "other"))
@@ -51,8 +76,11 @@ def one(path, scratch):
     harness.opt(path, other, "--threads=2")
     if not identical(out, other):
         failures.append("one thread and two gave different bytes")
-    if path.stem in REQUIRED and (report.total, report.folded) != REQUIRED[path.stem]:
-        failures.append(f"expected (norms, folded) = {REQUIRED[path.stem]}")
+    if expected is not None:
+        failures += unexpected(report, expected)
+    again = harness.opt(out, same)
+    if again.folded + again.chains["folded"] or not identical(out, same):
+        failures.append("a second run changed something")
 
     judged = "original refused by the checker"
     if not harness.check(path):
@@ -76,7 +104,9 @@ def one(path, scratch):
             pass
     for p in (same, out, other):
         p.unlink(missing_ok=True)
-    return [path.stem, report.total, report.folded, reasons(report.reasons), judged], failures
+    kept = collections.Counter(report.reasons) + collections.Counter(report.chains["reasons"])
+    norms, chains = ([c["total"], c["kept"]] for c in (report.norms, report.chains))
+    return [path.stem, *norms, *chains, reasons(kept), judged], failures
 
 
 def identical(a, b):
@@ -94,13 +124,15 @@ def table(head, rows):
 
 
 def page(models, architectures):
-    total = [sum(r[i] for r in models) for i in (1, 2)]
+    norms, left, chains, chains_left = (sum(r[i] for r in models) for i in (1, 2, 3, 4))
     return f"""<!-- Written by tests/conformance/corpus.py; do not edit. -->
 
 # The corpus
 
 {len(models)} ONNX files of full size, random weights, as PyTorch (TorchScript and dynamo exporters), Keras and tf2onnx write
-them. Of their {total[0]} batch norms {total[1]} fold with the default pipeline.
+them. Of their {norms} batch norms {left} are left by the default pipeline, of their {chains} affine chains {chains_left}.
+An affine chain is a run of Mul, Add, Sub, Div and Neg by constants of which one multiplies each channel by a factor of its
+own: what a batch norm becomes in a framework that has none.
 
 Every file came back byte for byte from a run without passes, and gave the same bytes with one thread and with two. Every
 output is valid by `onnx.checker`'s full check where the original is. "difference" is the largest difference between the
@@ -109,7 +141,7 @@ at most `1e-5` is allowed, `2e-3` for f16 (`small_fp16`).
 
 `tests/conformance/corpus.py` makes this page from a directory of models; its head says how to run it.
 
-{table(["model", "norms", "folded", "kept, why", "difference"], models)}
+{table(["model", "norms", "left", "chains", "left", "why", "difference"], models)}
 
 ## Keras architectures
 
@@ -123,18 +155,23 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("corpus", type=Path)
     ap.add_argument("--normfold", type=Path, required=True, metavar="BINARY")
+    ap.add_argument("--expect", action="store_true", help="verdicts have to be those of foldability.json")
     ap.add_argument("--out", type=Path, default=harness.ROOT / "docs" / "corpus.md")
     ap.add_argument("--only", action="append", metavar="GLOB", help="these models only; writes no page")
     args = ap.parse_args()
     os.environ["NORMFOLD_BIN"] = str(args.normfold.resolve())
     wanted = lambda p: not args.only or any(fnmatch.fnmatch(p.stem, g) for g in args.only)  # noqa: E731
 
+    expected = json.loads((HERE / "foldability.json").read_text()) if args.expect else {}
+
     models, architectures, bad = [], [], 0
     with tempfile.TemporaryDirectory() as scratch:
         for path in sorted(filter(wanted, args.corpus.glob("*.onnx"))):
             try:
-                row, failures = one(path, Path(scratch))
+                row, failures = one(path, Path(scratch), expected.get(path.stem))
                 models.append(row)
+                if args.expect and path.stem not in expected:
+                    failures.append("foldability.json does not know it")
             except Exception as e:  # one broken file must not hide what the others give
                 row, failures = [path.stem], [f"{type(e).__name__}: {str(e)[:500]}"]
             print(*row, *(f"FAILED: {f}" for f in failures), sep=" | ", flush=True)

@@ -176,20 +176,20 @@ def norm_parameter_behind_identity(b, lin):
     end(b, lin, start(b, lin), params=p)
 
 
-@obstacle(folded=None, open_reasons=True)
+@obstacle(folded=1)
 def weight_behind_transpose(b, lin):
     perm = list(reversed(range(len(lin.w))))
     w = b.tensor(b.rng.normal(0, 0.2, [lin.w[i] for i in perm]))
     end(b, lin, start(b, lin, w=b.node("Transpose", [w], perm=perm)))
 
 
-@obstacle(folded=None, open_reasons=True)
+@obstacle(folded=1)
 def weight_behind_cast(b, lin):
     w = b.weight(lin, dtype=np.float16)
     end(b, lin, start(b, lin, w=b.node("Cast", [w], to=b.onnx)))
 
 
-@obstacle(folded=None, open_reasons=True)
+@obstacle(folded=1)
 def weight_behind_arithmetic(b, lin):
     w = b.node("Mul", [b.weight(lin), b.tensor(np.array([0.5]))])
     end(b, lin, start(b, lin, w=w))
@@ -215,9 +215,9 @@ def weight_is_loop_carried(b, lin):
     b.output(scan)
 
 
-@obstacle(region_boundary=1, layers=("conv", "gemm"))
+@obstacle(folded=1, layers=("conv", "gemm"))
 def parameters_captured_by_the_body(b, lin):
-    """The pair stands in a body, its parameters above it: values are followed within one graph."""
+    """The pair stands in a body, its parameters above it."""
     b.input("x", list(lin.x))
     flag, w, p = b.input("flag", [], TensorProto.BOOL), b.weight(lin), b.params(lin.channels)
     value = helper.make_tensor_value_info

@@ -72,7 +72,7 @@ def max_pool_like_between(b, lin):
     end(b, lin, b.node("ReduceMax", [start(b, lin)], axes=[0], keepdims=1))
 
 
-@obstacle(folded=None, open_reasons=True, layers=("conv",))
+@obstacle(precision_narrowing=1, layers=("conv",))
 def cast_between(b, lin):
     """f16 layer, f32 norm: widening loses nothing, but the weights would be narrower than the norm."""
     half = Builder("half", dtype="f16")
@@ -308,7 +308,7 @@ def annotated_result(b, lin):
     b.edit.append(annotate(y))
 
 
-@obstacle(quantized=1)
+@obstacle(folded=1)
 def dequantized_weight(b, lin):
     q = b.tensor(b.rng.integers(-100, 100, lin.w), dtype=np.int8)
     w = b.node("DequantizeLinear", [q, b.tensor(0.01)])
@@ -365,7 +365,7 @@ def matmul_of_unknown_rank(b, lin):
     flat_output(b, b.norm(y, lin.channels))
 
 
-@obstacle(folded=None, open_reasons=True, layers=("matmul",))
+@obstacle(folded=1, layers=("matmul",))
 def matmul_with_added_bias(b, lin):
     y = b.node("Add", [b.node("MatMul", [b.input("x", [5, 7]), b.weight(lin)]), b.bias(lin)])
     end(b, lin, y)
@@ -397,6 +397,7 @@ def norm_of_an_input(b, lin):
 
 @obstacle(folded=1, graph_input=1, layers=("",))
 def norms_without_a_layer(b, lin):
+    """The first takes the second."""
     b.output(b.norm(b.norm(b.input("x", [2, 4, 3, 3]), 4), 4))
 
 
