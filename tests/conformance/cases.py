@@ -114,7 +114,7 @@ def grid():
 
 OBSTACLES = []
 MODULES = ("obstacles_flow", "obstacles_constants", "paths_affine", "paths_backward", "paths_windows", "paths_joins", "paths_forward",
-           "paths_sideways", "paths_constants", "paths_quantized", "paths_bodies")
+           "paths_features", "paths_sideways", "paths_constants", "paths_quantized", "paths_bodies")
 LAYERS = {"conv": CONV, "gemm": GEMM, "matmul": MATMUL, "": None}
 
 

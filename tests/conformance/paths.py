@@ -11,8 +11,8 @@ from cases import OBSTACLES, Case
 PASSIVE = "no-linear-producer|activation-between"
 
 
-def path(folded=1, kept=(), chains=0, kept_chains=(), opsets=(17,), dtypes=("f32",), layers=("conv",), args=(), name=None, judged=True,
-         tolerance=None):
+def path(folded=1, kept=(), chains=0, kept_chains=(), opsets=(17,), dtypes=("f32",), layers=("conv",), args=(), name=None,
+         judged=True, tolerance=None):
     """Registers a builder `f(b)` for each layer, opset and type; `b.layer` says which layer `image` makes.
 
     `kept` and `kept_chains` list one code per kept norm or chain, alternatives parted by `|`; None leaves them open.
@@ -28,7 +28,8 @@ def path(folded=1, kept=(), chains=0, kept_chains=(), opsets=(17,), dtypes=("f32
                     label += "" if len(layers) == 1 else f"-{layer}"
                     label += "" if dtypes == ("f32",) else f"-{dtype}"
                     label += "" if len(opsets) == 1 else f"-opset{opset}"
-                    case = Case(label, partial(on_layer, f, layer), folded, listed(kept), tuple(args), judged, chains, listed(kept_chains), tolerance)
+                    build = partial(on_layer, f, layer)
+                    case = Case(label, build, folded, listed(kept), tuple(args), judged, chains, listed(kept_chains), tolerance)
                     OBSTACLES.append((case, opset, dtype))
         return f
     return wrap
