@@ -120,6 +120,12 @@ impl<'a> PatternRewriter<'a> {
         self.tell(Event::Modified(v.op));
     }
 
+    /// Names a value.
+    pub fn set_value_name(&mut self, v: Value, name: Option<Arc<str>>) {
+        self.graph.set_value_name(v, name);
+        self.tell(Event::Modified(v.op));
+    }
+
     /// Points every use of `from` at `to` and hands `from`'s name on to `to`, so that readers, graph results and bodies
     /// need no edit.
     ///

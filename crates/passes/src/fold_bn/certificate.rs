@@ -71,10 +71,19 @@ fn bind_data<'a>(e: &mut Evaluator<'a>, data: &[(Value, Vec<u64>)], dtype: DType
 pub(super) fn before(cx: Cx<'_>, found: &Found) -> Result<Sample, EvalError> {
     let mut failed = None;
     let typed = [16, 32, 7, 1].map(Guess::Typed);
-    let [first, last] = match found.forward || found.sideways {
-        false => [Some(Guess::Smallest), None],
-        true => [None, Some(Guess::Smallest)],
+    // A reshape to given extents means something else on data of other extents than the model's.
+    let by_extent = |&op: &OpId| {
+        matches!(
+            cx.g.kind(op),
+            OpKind::Reshape(_) | OpKind::Expand(_) | OpKind::Slice(_) | OpKind::Split(_)
+        )
     };
+    let smallest = match (found.via.iter().any(by_extent), found.forward || found.sideways) {
+        (true, _) => [None, None],
+        (false, false) => [Some(Guess::Smallest), None],
+        (false, true) => [None, Some(Guess::Smallest)],
+    };
+    let [first, last] = smallest;
     for guess in first.into_iter().chain(typed).chain(last) {
         match attempt(cx, found, guess) {
             Ok(sample) => return Ok(sample),

@@ -154,7 +154,8 @@ impl Plan {
 /// A pad that stands for something else outside.
 fn set_pad(op: OpId, value: f64, dtype: DType, rw: &mut PatternRewriter<'_>) {
     let OpKind::Pad(p) = rw.graph().kind(op).clone() else { return };
-    if p.value.is_some() {
+    // Attributes or operands, never both: an old opset has no operand for the value.
+    if p.value.is_some() || p.amounts.is_some() {
         rw.set_kind(op, Pad { value: Some(value), ..*p });
         return;
     }
@@ -203,6 +204,13 @@ fn add(x: Value, a: Addend, vectors: &[ConstId], rw: &mut PatternRewriter<'_>) -
     let uses: Vec<Use> = rw.graph().uses(x).collect();
     let sum = rw.create(spec, x.op);
     let y = Value::new(sum, 0);
+    // A name that callers or bodies know goes with what they read.
+    let known = |u: &Use| Some(u.user) == rw.graph().return_op() || u.capture().is_some();
+    if uses.iter().any(known) {
+        let name = rw.graph().value_name(x).cloned();
+        rw.set_value_name(x, None);
+        rw.set_value_name(y, name);
+    }
     for u in uses {
         rw.set_operand(u, Some(y));
     }
