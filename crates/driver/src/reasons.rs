@@ -7,11 +7,17 @@ const LEGALITY: &str = include_str!("../../../docs/legality.md");
 pub struct ReasonText {
     /// The stable code, as remarks carry it.
     pub code: &'static str,
-    /// What it means, an example, and what would unlock the fold: Markdown.
+    /// What it means, what would unlock the fold, and examples: Markdown, with comments that mark the examples.
     pub text: &'static str,
 }
 
 impl ReasonText {
+    /// The text without comments.
+    pub fn plain(&self) -> String {
+        let shown = self.text.lines().filter(|l| !l.starts_with("<!--"));
+        shown.collect::<Vec<_>>().join("\n")
+    }
+
     /// The first sentence, on one line, without its full stop.
     pub fn summary(&self) -> String {
         let paragraph = self.text.split("\n\n").next().unwrap_or_default();
@@ -47,14 +53,15 @@ mod tests {
     #[test]
     fn only_headings_that_are_codes_count() {
         let found: Vec<_> = sections(
-            "# Title\n\n## The maths\n\nx\n\n## `a-b`\n\nIt is\nso. Really.\n\nMore.\n## c\ny",
+            "# Title\n\n## The maths\n\nx\n\n## `a-b`\n\nIt is\nso. Really.\n\n<!-- case -->\nMore.\n## c\ny",
         )
         .collect();
         let expected = [
-            ReasonText { code: "a-b", text: "It is\nso. Really.\n\nMore." },
+            ReasonText { code: "a-b", text: "It is\nso. Really.\n\n<!-- case -->\nMore." },
             ReasonText { code: "c", text: "y" },
         ];
         assert_eq!(found, expected);
         assert_eq!(found[0].summary(), "It is so");
+        assert_eq!(found[0].plain(), "It is\nso. Really.\n\nMore.");
     }
 }

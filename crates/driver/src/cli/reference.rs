@@ -45,7 +45,7 @@ pub(super) fn reason(code: Option<&str>, out: &mut Output) -> Result<(), Failure
         return Ok(());
     };
     match reasons::find(code) {
-        Some(r) => Ok(out.print(format_args!("{}\n\n{}\n", Styled(STRONG, r.code), r.text))?),
+        Some(r) => Ok(out.print(format_args!("{}\n\n{}\n", Styled(STRONG, r.code), r.plain()))?),
         None => {
             let known: Vec<&str> = reasons::all().map(|r| r.code).collect();
             Err(Failure::Usage(format!(
