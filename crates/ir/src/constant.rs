@@ -2,11 +2,13 @@
 
 mod derived;
 mod elements;
+mod embed;
 mod map;
 mod reader;
 
 pub use derived::{Derived, RoundingStats, Step};
 pub use elements::{decode_f64, encode_f64};
+pub(crate) use embed::embeds;
 pub use map::{ElementMap, MapTerm};
 pub use reader::ElementReader;
 

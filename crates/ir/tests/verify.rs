@@ -273,8 +273,10 @@ fn constants() {
     let scaled =
         m.constants.derive(base, Step::Scale { map: ElementMap::axis(&[4], 0), factors: short });
     let spread = m.constants.derive(base, Step::Broadcast { dims: vec![4, 2] });
+    let outside = Step::Embed { source: base, offset: vec![1], negated: false };
+    let outside = m.constants.derive(base, outside);
     let mut g = Graph::new("main", GraphRole::Main);
-    for (entry, name) in [(scaled, "scaled"), (spread, "spread")] {
+    for (entry, name) in [(scaled, "scaled"), (spread, "spread"), (outside, "outside")] {
         let ty = m.constants.ty(entry).clone();
         g.create(OpSpec::new(Constant::new(entry)).named_result(name, ty));
     }
@@ -284,7 +286,8 @@ fn constants() {
         findings(&m),
         [
             "18: scaled: a map reaches beyond its vector, a tensor<3xf64>",
-            "18: spread: [4] does not broadcast to [4, 2]"
+            "18: spread: [4] does not broadcast to [4, 2]",
+            "18: outside: a tensor<4xf32> at [1] is not within [4]"
         ]
     );
 }

@@ -1,6 +1,10 @@
 //! Derived entries: steps over a base entry, in f64, rounded once when they are read.
 
-use super::{ConstError, ConstPool, ElementMap, decode_f64, encode_f64};
+use super::{
+    ConstError, ConstPool, ElementMap, decode_f64,
+    embed::{self, Embedding},
+    encode_f64,
+};
 use crate::{ConstId, DType};
 use smallvec::SmallVec;
 
@@ -27,6 +31,15 @@ pub enum Step {
         positions: ConstId,
         /// An f64 vector of the same length.
         addends: ConstId,
+    },
+    /// `x[offset + j] + source[j]`, or minus that; every other element stays.
+    Embed {
+        /// A tensor of the same element type and rank, which counts before it is rounded.
+        source: ConstId,
+        /// Where its first element stands, per axis.
+        offset: Vec<u64>,
+        /// Whether it is taken away.
+        negated: bool,
     },
     /// Numpy broadcasting to `dims`.
     Broadcast {
@@ -73,12 +86,13 @@ const BLOCK: usize = 4096;
 
 /// What a step reads.
 #[derive(Default)]
-struct Vectors {
+pub(super) struct Vectors<'a> {
     positions: Vec<u64>,
     values: Vec<f64>,
+    embedding: Option<Box<Embedding<'a>>>,
 }
 
-impl Vectors {
+impl Vectors<'_> {
     /// Adds what belongs to the elements of a block that begins at element `start`.
     fn scatter(&self, start: u64, block: &mut [f64]) {
         let first = self.positions.partition_point(|&p| p < start);
@@ -88,6 +102,10 @@ impl Vectors {
                 None => return,
             }
         }
+    }
+
+    fn embed(&self, pool: &ConstPool, start: u64, block: &mut [f64]) -> Result<(), ConstError> {
+        self.embedding.as_ref().map_or(Ok(()), |e| e.add(pool, start, block))
     }
 }
 
@@ -119,27 +137,36 @@ impl Derived {
         let of = |s: &Step| match s {
             Step::Scale { factors: v, .. } | Step::Shift { addends: v, .. } => [Some(*v), None],
             Step::Scatter { positions, addends } => [Some(*positions), Some(*addends)],
+            Step::Embed { source, .. } => [Some(*source), None],
             Step::Broadcast { .. } => [None, None],
         };
         std::iter::once(self.base).chain(self.steps.iter().flat_map(of).flatten())
     }
 
-    /// The vectors of the steps, read once per call of the readers below.
-    fn vectors(&self, pool: &ConstPool) -> Result<SmallVec<[Vectors; 2]>, ConstError> {
-        let of = |s: &Step| {
+    /// What the steps read, but for the elements of embedded tensors: once per call of the readers below.
+    pub(super) fn vectors<'a>(
+        &'a self,
+        pool: &'a ConstPool,
+    ) -> Result<SmallVec<[Vectors<'a>; 2]>, ConstError> {
+        let of = |(n, s): (usize, &Step)| {
             Ok(match s {
                 Step::Scale { factors: v, .. } | Step::Shift { addends: v, .. } => {
-                    Vectors { positions: Vec::new(), values: pool.to_f64(*v)? }
+                    Vectors { values: pool.to_f64(*v)?, ..Vectors::default() }
                 }
                 Step::Scatter { positions, addends } => {
                     let positions = pool.to_i64(*positions)?;
                     let positions = positions.into_iter().map(|p| p as u64).collect();
-                    Vectors { positions, values: pool.to_f64(*addends)? }
+                    Vectors { positions, values: pool.to_f64(*addends)?, ..Vectors::default() }
+                }
+                Step::Embed { source, offset, negated } => {
+                    let dims = self.dims_after(pool, n);
+                    let embedding = Embedding::new(pool, *source, offset, *negated, &dims)?;
+                    Vectors { embedding: Some(Box::new(embedding)), ..Vectors::default() }
                 }
                 Step::Broadcast { .. } => Vectors::default(),
             })
         };
-        self.steps.iter().map(of).collect()
+        self.steps.iter().enumerate().map(of).collect()
     }
 
     /// Element `i` in f64, not rounded.
@@ -172,6 +199,12 @@ impl Derived {
                     low < pool.count(*positions) && pool.element_f64(*positions, low)? as u64 == i;
                 Ok(if here { x + pool.element_f64(*addends, low)? } else { x })
             }
+            Step::Embed { source, offset, negated } => {
+                let x = self.element_after(pool, last, i)?;
+                let dims = self.dims_after(pool, last);
+                let added = embed::addend(pool, *source, offset, *negated, &dims, i)?;
+                Ok(added.map_or(x, |a| x + a))
+            }
             Step::Broadcast { dims } => self.element_after(
                 pool,
                 last,
@@ -187,10 +220,20 @@ impl Derived {
         start: u64,
         out: &mut [f64],
     ) -> Result<(), ConstError> {
-        let vectors = self.vectors(pool)?;
+        self.exact_all(pool, &self.vectors(pool)?, start, out)
+    }
+
+    /// [`Derived::read_exact`], with what the steps read at hand.
+    pub(super) fn exact_all(
+        &self,
+        pool: &ConstPool,
+        vectors: &[Vectors<'_>],
+        start: u64,
+        out: &mut [f64],
+    ) -> Result<(), ConstError> {
         let mut at = start;
         for block in out.chunks_mut(BLOCK) {
-            self.exact(pool, &vectors, self.steps.len(), at, block)?;
+            self.exact(pool, vectors, self.steps.len(), at, block)?;
             at += block.len() as u64;
         }
         Ok(())
@@ -200,7 +243,7 @@ impl Derived {
     fn exact(
         &self,
         pool: &ConstPool,
-        vectors: &[Vectors],
+        vectors: &[Vectors<'_>],
         n: usize,
         start: u64,
         out: &mut [f64],
@@ -223,6 +266,10 @@ impl Derived {
                 self.exact(pool, vectors, n - 1, start, out)?;
                 vectors[n - 1].scatter(start, out);
                 Ok(())
+            }
+            Step::Embed { .. } => {
+                self.exact(pool, vectors, n - 1, start, out)?;
+                vectors[n - 1].embed(pool, start, out)
             }
             Step::Broadcast { dims } => {
                 let from = self.dims_after(pool, n - 1);
@@ -289,6 +336,7 @@ impl Derived {
                             Step::Scale { map, .. } => map.zip(at, block, &v.values, |x, s| x * s),
                             Step::Shift { map, .. } => map.zip(at, block, &v.values, |x, t| x + t),
                             Step::Scatter { .. } => v.scatter(at, block),
+                            Step::Embed { .. } => v.embed(pool, at, block)?,
                             Step::Broadcast { .. } => unreachable!("streams() excludes it"),
                         }
                     }
@@ -344,7 +392,7 @@ impl Derived {
         let single = ElementMap::single();
         let map = self.steps.iter().rev().find_map(|s| match s {
             Step::Scale { map, .. } | Step::Shift { map, .. } => Some(map),
-            Step::Scatter { .. } | Step::Broadcast { .. } => None,
+            Step::Scatter { .. } | Step::Embed { .. } | Step::Broadcast { .. } => None,
         });
         // Runs of one element would compare each weight with itself only: take the block as one channel then.
         let map = map.filter(|m| in_runs(m)).unwrap_or(&single);

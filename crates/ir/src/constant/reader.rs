@@ -71,7 +71,9 @@ impl<'a> ElementReader<'a> {
                     let (scale, map, vector) = match s {
                         Step::Scale { map, factors } => (true, map, *factors),
                         Step::Shift { map, addends } => (false, map, *addends),
-                        Step::Scatter { .. } | Step::Broadcast { .. } => return None,
+                        Step::Scatter { .. } | Step::Embed { .. } | Step::Broadcast { .. } => {
+                            return None;
+                        }
                     };
                     let run = map.terms().iter().map(|t| t.stride).min().unwrap_or(count.max(1));
                     let values = pool.to_f64(vector).ok()?;

@@ -108,6 +108,14 @@ impl Verifier<'_> {
                         return Err((18, "positions that are scattered to do not fit".into()));
                     }
                 }
+                Step::Embed { source, offset, .. } => {
+                    let dtype = pool.dtype(d.base());
+                    if !crate::constant::embeds(pool, *source, offset, dtype, &dims) {
+                        let small = pool.ty(*source);
+                        let message = format!("a {small} at {offset:?} is not within {dims:?}");
+                        return Err((18, message));
+                    }
+                }
                 Step::Broadcast { dims: to } => {
                     let fits = to.len().checked_sub(dims.len()).is_some_and(|lead| {
                         dims.iter().zip(&to[lead..]).all(|(&f, &t)| f == 1 || f == t)

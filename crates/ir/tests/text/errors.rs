@@ -90,7 +90,8 @@ fn constants() {
         "%k = constant derived(splat<1> : tensor<4xf32>, scale(map[0:4], splat<1> : tensor<4xf64>)) : tensor<4xf32>" => "0:4: stride, size and divisor are at least 1", "";
         "%k = constant derived(splat<1> : tensor<4xf32>, broadcast[4, 2]) : tensor<4x2xf32>" => "broadcast[4, 2]: tensor<4xf32> does not broadcast to these extents", "";
         "%k = constant derived(splat<1> : tensor<4xf32>, broadcast[2, 4]) : tensor<4xf32>" => "tensor<4xf32>: the derived constant is a tensor<2x4xf32>", "";
-        "%k = constant derived(splat<1> : tensor<4xf32>, twist[2]) : tensor<4xf32>" => "twist: expected a step, found `twist`", "a step is scale(map[…], …), shift(map[…], …), scatter(…, …) or broadcast[…]";
+        "%k = constant derived(splat<1> : tensor<4xf32>, twist[2]) : tensor<4xf32>" => "twist: expected a step, found `twist`", "a step is scale(map[…], …), shift(map[…], …), scatter(…, …), embed([…], …) or broadcast[…]";
+        "%k = constant derived(splat<1> : tensor<4x3xf32>, embed([3, 0], splat<1> : tensor<2x3xf32>)) : tensor<4x3xf32>" => "embed([3, 0], splat<1> : tensor<2x3xf32>): a tensor<2x3xf32> does not fit there", "into a tensor<4x3xf32>";
     }
 }
 

@@ -96,7 +96,7 @@ fn derived(
         let values: Vec<f64> =
             (0..n).map(|_| Ok(f64::from(u.arbitrary::<f32>()?))).collect::<Result<_>>()?;
         let vector = pool.add_f64(DType::F64, &[n], &values);
-        let step = match u.int_in_range(0..=3)? {
+        let step = match u.int_in_range(0..=4)? {
             0 => Step::Scale { map, factors: vector },
             1 => Step::Shift { map, addends: vector },
             2 => {
@@ -106,6 +106,19 @@ fn derived(
                 let positions = pool.add_i64(&[n], &positions);
                 let addends = pool.add_f64(DType::F64, &[n], &vec![0.5; n as usize]);
                 Step::Scatter { positions, addends }
+            }
+            3 => {
+                let parts =
+                    dims.iter().map(|&d| u.int_in_range(0..=d)).collect::<Result<Vec<_>>>()?;
+                let offset = dims.iter().zip(&parts).map(|(d, p)| u.int_in_range(0..=d - p));
+                let offset = offset.collect::<Result<_>>()?;
+                let values = vec![0.25; parts.iter().product::<u64>() as usize];
+                let source = pool.add_f64(pool.dtype(id), &parts, &values);
+                let source = match u.arbitrary()? {
+                    true => source,
+                    false => pool.derive(source, Step::Broadcast { dims: parts }),
+                };
+                Step::Embed { source, offset, negated: u.arbitrary()? }
             }
             _ => {
                 dims.insert(0, u.int_in_range(1..=3)?);

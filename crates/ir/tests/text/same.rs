@@ -103,6 +103,13 @@ fn assert_const(a: &Module, b: &Module, x: ConstId, y: ConstId) {
                         assert_const(a, b, *p, *q);
                         assert_const(a, b, *u, *v);
                     }
+                    (
+                        Step::Embed { source: p, offset: o, negated: m },
+                        Step::Embed { source: q, offset: w, negated: n },
+                    ) => {
+                        assert_eq!((o, m), (w, n));
+                        assert_const(a, b, *p, *q);
+                    }
                     _ => assert_eq!(s, t),
                 }
             }

@@ -3,7 +3,7 @@
 use super::{Parser, Span, attributes::bytes, nesting, unexpected};
 use crate::{
     ConstData, ConstId, DType, ElementMap, MapTerm, Step, TensorType, Type,
-    constant::scatters,
+    constant::{embeds, scatters},
     text::{
         MAX_BRACKETS, MAX_DERIVED, ParseError,
         elements::{self, Literal},
@@ -31,6 +31,7 @@ pub(super) enum StepText {
     Scale(ElementMap, ConstId),
     Shift(ElementMap, ConstId),
     Scatter(ConstId, ConstId),
+    Embed(ConstId, Vec<u64>, bool),
     Broadcast(Vec<u64>),
 }
 
@@ -228,24 +229,38 @@ impl<'a> Parser<'a> {
                 self.expect(')')?;
                 StepText::Scatter(positions, addends)
             }
-            Token::Word("broadcast") => {
-                let mut dims = Vec::new();
-                self.expect('[')?;
-                while !self.eat(']')? {
-                    if !dims.is_empty() {
-                        self.expect(',')?;
-                    }
-                    dims.push(self.integer()?);
+            Token::Word("embed") => {
+                self.expect('(')?;
+                let negated = self.peek()?.0 == Token::Word("negated");
+                if negated {
+                    self.next()?;
                 }
-                StepText::Broadcast(dims)
+                let offset = self.integers()?;
+                self.expect(',')?;
+                let source = self.entry(depth)?;
+                self.expect(')')?;
+                StepText::Embed(source, offset, negated)
             }
+            Token::Word("broadcast") => StepText::Broadcast(self.integers()?),
             other => {
                 return Err(unexpected(&other, span, "a step").help(
-                    "a step is scale(map[…], …), shift(map[…], …), scatter(…, …) or broadcast[…]",
+                    "a step is scale(map[…], …), shift(map[…], …), scatter(…, …), embed([…], …) or broadcast[…]",
                 ));
             }
         };
         Ok((step, span.start..self.end()))
+    }
+
+    fn integers(&mut self) -> Result<Vec<u64>, ParseError> {
+        let mut list = Vec::new();
+        self.expect('[')?;
+        while !self.eat(']')? {
+            if !list.is_empty() {
+                self.expect(',')?;
+            }
+            list.push(self.integer()?);
+        }
+        Ok(list)
     }
 
     /// `map[stride:size/div*mul, …]`.
@@ -301,6 +316,14 @@ impl<'a> Parser<'a> {
                         return Err(error.label("with as many addends as positions"));
                     }
                     Step::Scatter { positions, addends }
+                }
+                StepText::Embed(source, offset, negated) => {
+                    if !embeds(pool, source, &offset, pool.dtype(id), &pool.dims(id)) {
+                        let message = format!("a {} does not fit there", pool.ty(source));
+                        let error = ParseError::new(span, message);
+                        return Err(error.label(format!("into a {}", pool.ty(id))));
+                    }
+                    Step::Embed { source, offset, negated }
                 }
                 StepText::Broadcast(dims) => {
                     let from = pool.dims(id);

@@ -205,10 +205,13 @@ impl Printer<'_> {
                     self.entry(*addends)?;
                     self.out.write_str(")")?;
                 }
-                Step::Broadcast { dims } => {
-                    let dims: Vec<String> = dims.iter().map(u64::to_string).collect();
-                    write!(self.out, "broadcast[{}]", dims.join(", "))?;
+                Step::Embed { source, offset, negated } => {
+                    let sign = if *negated { "negated " } else { "" };
+                    write!(self.out, "embed({sign}[{}], ", list_text(offset))?;
+                    self.entry(*source)?;
+                    self.out.write_str(")")?;
                 }
+                Step::Broadcast { dims } => write!(self.out, "broadcast[{}]", list_text(dims))?,
             }
         }
         Ok(self.out.write_str(")")?)
@@ -235,6 +238,10 @@ impl Printer<'_> {
         }
         Ok(self.out.write_str("  }\n")?)
     }
+}
+
+fn list_text(list: &[u64]) -> String {
+    list.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn string_text(bytes: &[u8]) -> String {
