@@ -215,7 +215,7 @@ def weight_is_loop_carried(b, lin):
     b.output(scan)
 
 
-@obstacle(region_boundary=1, layers=("conv", "gemm"))
+@obstacle(folded=1, layers=("conv", "gemm"))
 def parameters_captured_by_the_body(b, lin):
     """The pair stands in a body, its parameters above it."""
     b.input("x", list(lin.x))

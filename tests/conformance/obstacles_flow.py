@@ -308,7 +308,7 @@ def annotated_result(b, lin):
     b.edit.append(annotate(y))
 
 
-@obstacle(quantized=1)
+@obstacle(folded=1)
 def dequantized_weight(b, lin):
     q = b.tensor(b.rng.integers(-100, 100, lin.w), dtype=np.int8)
     w = b.node("DequantizeLinear", [q, b.tensor(0.01)])

@@ -117,6 +117,12 @@ def shift_per_column_between(b):
     finish(b, b.node("Add", [conv(b, 4), shift(b, 4, (4,))]), 4)
 
 
+@path()
+def shift_per_element_between(b):
+    """A constant of all channels is a branch of the sum: the scale goes onto it as well."""
+    finish(b, b.node("Add", [image(b), b.tensor(b.rng.normal(0, 1, (1, 5, 4, 4)))]))
+
+
 @path(folded=None, kept=None, chains=None, kept_chains=None)
 def factor_per_channel_spelled_out(b):
     """Every element is there, and those of a channel are the same: by value per channel, not by shape."""

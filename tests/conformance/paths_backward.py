@@ -4,8 +4,8 @@ from onnx import TensorProto
 
 from builder import Linear
 from cases import start
-from paths import (PASSIVE, conv, finish, flatten, gap, image, ints, matmul, nchw, nhwc, path, repeated, reshape, shuffle, squeeze,
-                   transpose, unsqueeze)
+from paths import (PASSIVE, conv, factor, finish, flatten, gap, image, ints, matmul, nchw, nhwc, path, repeated, reshape, shuffle,
+                   squeeze, transpose, unsqueeze)
 
 OPSETS = dict(opsets=(9, 11, 13, 18, 22))
 TYPED = dict(dtypes=("f32", "f16", "f64", "bf16"), opsets=(22,))
@@ -81,6 +81,14 @@ def reshape_back_and_forth(b):
 def reshape_of_a_named_batch(b):
     y = b.linear(Linear("Conv", (), (5, 3, 3, 3), 5), b.input("x", ["N", 3, 6, 6]))
     finish(b, reshape(b, y, [-1, 5, 16]))
+
+
+@path(opsets=(13, 17))
+def reshape_by_the_shape_of_the_value(b):
+    """y.view(y.shape[0], 5, -1) of an unknown batch."""
+    y = b.linear(Linear("Conv", (), (5, 3, 3, 3), 5), b.input("x", ["N", 3, 6, 6]))
+    n = unsqueeze(b, b.node("Gather", [b.node("Shape", [y]), b.tensor(np.int64(0), dtype=np.int64)]), [0])
+    finish(b, b.node("Reshape", [y, b.node("Concat", [n, ints(b, [5]), ints(b, [-1])], axis=0)]))
 
 
 @path()

@@ -35,6 +35,32 @@ def zero(b, label):
     return [helper.make_node("Constant", [], [f"{label}_z"], value=helper.make_tensor(f"{label}_v", b.onnx, [1], [0.0]))], f"{label}_z", []
 
 
+@path(opsets=(13, 17))
+def constants_captured_by_a_body(b):
+    x, w, p = captured(b), b.weight(CONV), b.params(5)
+    b.output(choice(b, (layer_and_norm(b, x, w, p, "t"), "t_y", []), zero(b, "e")))
+
+
+@path(folded=2)
+def constants_captured_by_two_bodies(b):
+    """One weight, a norm in each branch: two copies."""
+    x, w = captured(b), b.weight(CONV)
+    branches = [(layer_and_norm(b, x, w, b.params(5), label), f"{label}_y", []) for label in "te"]
+    b.output(choice(b, *branches))
+
+
+@path(folded=1)
+def captured_weight_read_outside(b):
+    x, w, p = captured(b), b.weight(CONV), b.params(5)
+    b.output(b.linear(CONV, x, w=w))
+    b.output(choice(b, (layer_and_norm(b, x, w, p, "t"), "t_y", []), zero(b, "e")))
+
+
+@path(folded=0, kept="shared-weight", args=("--passes=fold-bn{shared=refuse},dce",))
+def captured_weight_read_outside_refused(b):
+    captured_weight_read_outside(b)
+
+
 @path(folded=2)
 def bodies_with_constants_of_their_own(b):
     x, branches = captured(b), []
@@ -92,6 +118,16 @@ def norm_before_an_unpadded_layer_in_a_body(b):
     b.output(choice(b, (nodes, "c", tensors), zero(b, "e")))
 
 
+@path(folded=1)
+def identity_branch_in_a_body(b):
+    x = captured(b)
+    lin = Linear("Conv", (), (3, 3, 3, 3), 3)
+    (w, p), tensors = own(b, lambda: (b.weight(lin), b.params(3)))
+    nodes = [helper.make_node("Relu", [x], ["r"], name="r"), helper.make_node("Conv", ["r", w], ["c"], name="c", pads=[1] * 4),
+             helper.make_node("BatchNormalization", ["r", *p], ["n"], name="n"), helper.make_node("Add", ["c", "n"], ["s"], name="s")]
+    b.output(choice(b, (nodes, "s", tensors), zero(b, "e")))
+
+
 def looped(b, nodes, last, tensors, c=3):
     """A Loop of two rounds over an image; the body's value is `i`, its next one `last`."""
     value = helper.make_tensor_value_info
@@ -109,6 +145,13 @@ def in_loop(b):
 def pair_in_a_loop(b):
     (w, p), tensors = own(b, lambda: (b.tensor(b.rng.normal(0, 0.2, (3, 3, 3, 3)), "w"), b.params(3)))
     looped(b, [*in_loop(b), helper.make_node("BatchNormalization", ["c", *p], ["n"], name="n")], "n", tensors)
+
+
+@path(folded=1)
+def pair_in_a_loop_of_captured_constants(b):
+    b.tensor(b.rng.normal(0, 0.2, (3, 3, 3, 3)), "w")
+    p = b.params(3)
+    looped(b, [*in_loop(b), helper.make_node("BatchNormalization", ["c", *p], ["n"], name="n")], "n", [])
 
 
 @path(folded=0, kept="region-boundary|graph-input|padded-shift")

@@ -3,7 +3,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from builder import Linear, overridable
-from paths import conv, cut, finish, ints, path, reshape, shared_input, split, squeeze, transpose, unsqueeze
+from paths import conv, finish, ints, path, reshape, shared_input, split, squeeze, transpose, unsqueeze
 
 REFUSE = ("--passes=fold-bn{shared=refuse},dce",)
 
@@ -42,7 +42,7 @@ MOVED = {
     "expand": lambda b, v: b.node("Expand", [b.tensor(v), ints(b, v.shape)]),
     "concat": lambda b, v: b.node("Concat", [b.tensor(v[:2]), b.tensor(v[2:])], axis=0),
     "slice": lambda b, v: b.node("Slice", [b.tensor(np.concatenate([v, v[:2] + 1])), ints(b, [0]), ints(b, [len(v)]), ints(b, [0])]),
-    "slice_backwards": lambda b, v: cut(b, b.tensor(v[::-1].copy()), 0, -1, -100, -1),
+    "slice_backwards": lambda b, v: b.node("Slice", [b.tensor(v[::-1].copy()), ints(b, [-1]), ints(b, [-100]), ints(b, [0]), ints(b, [-1])]),
     "gather": lambda b, v: b.node("Gather", [b.tensor(v[::-1].copy()), ints(b, np.arange(len(v))[::-1])], axis=0),
     "split": lambda b, v: split(b, b.tensor(np.concatenate([v + 1, v])), 0, [len(v), len(v)])[1],
     "cast": lambda b, v: b.node("Cast", [b.tensor(v.astype(np.float32), dtype=np.float64)], to=b.onnx),
@@ -105,6 +105,18 @@ for label, form in COMPUTED.items():
     def computed_weight(b, form=form):
         finish(b, conv(b, 5, w=form(b, b.rng.uniform(0.05, 0.5, (5, 3, 3, 3)))))
 
+for label, form in SPLAT.items():
+    @path(name=f"norm_parameters_{label}")
+    def splat_parameters(b, form=form):
+        finish(b, conv(b, 5), params=[form(b, [5], x) for x in (1.5, 0.5, -0.25, 2.0)])
+
+    # Of a shape that is looked up the declared rank of the result would be unknown.
+    if label != "expanded_to_a_shape":
+        @path(name=f"weight_{label}")
+        def splat_weight(b, form=form):
+            finish(b, conv(b, 5, w=form(b, [5, 3, 3, 3], 0.125)))
+
+
 @path(opsets=(9, 13, 17))
 def weight_transposed_as_keras_has_it(b):
     finish(b, conv(b, 5, w=transpose(b, b.tensor(b.rng.normal(0, 0.2, (3, 3, 3, 5))), 3, 2, 0, 1)))
@@ -146,6 +158,14 @@ def variance_equal_to_gamma_by_identity(b):
 def range_as_mean(b):
     k = b.node("Range", [b.tensor(np.array(0.0)), b.tensor(np.array(5.0)), b.tensor(np.array(1.0))])
     finish(b, conv(b, 5), params=b.params(5, mean=k))
+
+
+@path()
+def shape_of_a_value_as_an_extent(b):
+    """Five zeros, because the layer's result has five channels, whatever its batch."""
+    y = b.linear(Linear("Conv", (), (5, 3, 3, 3), 5), b.input("x", ["N", 3, 6, 6]))
+    n = b.node("Slice", [b.node("Shape", [y]), ints(b, [1]), ints(b, [2])])
+    finish(b, y, params=b.params(5, mean=b.node("ConstantOfShape", [n])))
 
 
 @path(folded=0, kept="overridable-input")
@@ -300,6 +320,27 @@ def weight_is_an_operand_elsewhere(b):
     w = weight(b)
     b.output(b.node("Abs", [w]))
     finish(b, conv(b, 5, w=w))
+
+
+@path(folded=1)
+def weight_behind_a_transpose_read_twice(b):
+    """The transposed weight has another reader, so the factor cannot go through it in place."""
+    w = transpose(b, b.tensor(b.rng.normal(0, 0.3, (6, 7))), 1, 0)
+    x = b.input("x", [5, 7])
+    b.output(b.node("MatMul", [x, w]))
+    finish(b, b.node("MatMul", [x, w]), 6)
+
+
+@path(folded=1)
+def base_of_a_transposed_weight_read_twice(b):
+    base = b.tensor(b.rng.normal(0, 0.3, (6, 7)))
+    b.output(b.node("MatMul", [b.input("z", [5, 6]), base]))
+    finish(b, b.node("MatMul", [b.input("x", [5, 7]), transpose(b, base, 1, 0)]), 6)
+
+
+@path(folded=0, kept="shared-weight", args=REFUSE)
+def base_of_a_transposed_weight_refused(b):
+    base_of_a_transposed_weight_read_twice(b)
 
 
 @path(folded=0, kept="overridable-input")

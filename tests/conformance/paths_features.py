@@ -4,7 +4,7 @@ from onnx import TensorProto
 
 from builder import Linear
 from paths import (PASSIVE, average_pool, border, concat, cut, flatten, gap, matmul, max_pool, negative, nhwc, no_shift, pad, path,
-                   positive, reduce_mean, relu_input, reshape, shuffle, split, squeeze, transpose, unsqueeze)
+                   positive, reduce_mean, relu_input, reshape, resize, shuffle, split, squeeze, transpose, unsqueeze)
 from paths_forward import GEMM_C, SHIFTED, TYPED, features, gemm, head, layer, normed
 
 
@@ -211,6 +211,11 @@ def transpose_then_conv(b):
     layer(b, transpose(b, normed(b, 4, 4), 0, 2, 1, 3), 5, (5, 4, 3, 3))
 
 
+@path(opsets=(11, 17))
+def resize_then_conv(b):
+    layer(b, resize(b, normed(b), [1, 1, 2, 2], "linear"), 5, (5, 4, 3, 3))
+
+
 @path()
 def shuffle_then_conv(b):
     layer(b, shuffle(b, normed(b), 4, 2, 6, 6), 6, (6, 2, 3, 3), group=2)
@@ -226,6 +231,11 @@ def depth_to_space_then_conv(b):
 @path(folded=0, kept="axis-mismatch|activation-between")
 def depth_to_space_of_different_factors_then_conv(b):
     layer(b, b.node("DepthToSpace", [normed(b)], blocksize=2), 5, (5, 1, 3, 3))
+
+
+@path()
+def space_to_depth_then_conv(b):
+    layer(b, b.node("SpaceToDepth", [normed(b)], blocksize=2), 5, (5, 16, 3, 3))
 
 
 @path(folded=0, kept="padding-between|" + SHIFTED)
@@ -278,6 +288,14 @@ def concat_then_conv(b):
 @path(folded=0, kept=PASSIVE + "|multiple-consumers")
 def sum_then_conv(b):
     layer(b, b.node("Add", [normed(b), b.input("z", [2, 4, 6, 6])]), 5, (5, 4, 3, 3))
+
+
+@path(dtypes=("f16",))
+def cast_up_then_conv(b):
+    """Nothing is lost, and the layer is wider than the norm."""
+    y = b.node("Cast", [normed(b)], to=TensorProto.FLOAT)
+    w = b.tensor(b.rng.normal(0, 0.2, (5, 4, 3, 3)), dtype=np.float32)
+    b.output(b.node("Conv", [y, w]), TensorProto.FLOAT)
 
 
 @path(folded=0, kept="precision-narrowing|activation-between")

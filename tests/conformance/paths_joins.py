@@ -3,7 +3,7 @@ import numpy as np
 
 from builder import Linear
 from paths import (PASSIVE, average_pool, concat, conv, cut, factor, finish, flatten, gap, image, matmul, max_pool, negative, nhwc,
-                   no_shift, path, positive, repeated, reshape, shared_input, split, squeeze, transpose)
+                   no_shift, path, positive, relu_input, repeated, reshape, shared_input, split, squeeze, transpose)
 
 OPSETS = dict(opsets=(7, 9, 13, 17, 22))
 TYPED = dict(dtypes=("f16", "f64", "bf16"), opsets=(22,))
@@ -255,6 +255,16 @@ def parts_of_channels_added(b):
 @path(opsets=(9, 10, 13, 17))
 def slice_of_channels(b):
     finish(b, cut(b, image(b), 1, 1, 4), 3)
+
+
+@path()
+def slice_of_channels_backwards(b):
+    finish(b, cut(b, image(b), 1, -1, -9, -1))
+
+
+@path()
+def slice_of_every_second_channel(b):
+    finish(b, cut(b, image(b), 1, 0, 9, 2), 3)
 
 
 @path(opsets=(9, 17))
@@ -516,6 +526,21 @@ def sum_of_weights_shared_by_its_branches(b):
 def sum_of_concats(b):
     left, right = concat(b, conv(b, 2), conv(b, 3)), concat(b, conv(b, 4), conv(b, 1))
     finish(b, b.node("Add", [left, right]))
+
+
+@path()
+def sum_with_a_constant_image(b):
+    """Learned positions: [1, 5, 4, 4], read by nothing else."""
+    y = b.node("Add", [b.node("Add", [image(b), image(b)]), b.tensor(b.rng.normal(0, 1, (1, 5, 4, 4)))])
+    finish(b, y)
+
+
+@path()
+def positions_read_by_two(b):
+    """The constant of the sum has another reader, which must see it as it was."""
+    k = b.tensor(b.rng.normal(0, 1, (1, 5, 4, 4)))
+    b.output(b.node("Mul", [b.input("z", [2, 5, 4, 4]), k]))
+    finish(b, b.node("Add", [image(b), k]))
 
 
 @path()

@@ -30,14 +30,19 @@ def identity_branch_typed(b):
     join(b, pads=[1, 1, 1, 1])
 
 
+for op in ("Add", "Sub"):
+    for swap in (False, True):
+        for bias in (False, True):
+            @path(name=f"{op.lower()}_norm_{'first' if swap else 'second'}_{'bias' if bias else 'no_bias'}")
+            def either_side(b, op=op, swap=swap, bias=bias):
+                join(b, op=op, swap=swap, bias=bias, pads=[1, 1, 1, 1])
+
 for label, kw in (("1x1", dict(k=1)), ("5x5", dict(k=5, pads=[2] * 4)), ("7x3", dict(shape=(4, 4, 7, 3), pads=[3, 1, 3, 1])),
                   ("2x2_at_the_start", dict(k=2, pads=[0, 0, 1, 1])), ("2x2_at_the_end", dict(k=2, pads=[1, 1, 0, 0])),
-                  ("2x2_mixed", dict(k=2, pads=[0, 1, 1, 0])), ("4x4", dict(k=4, pads=[1, 1, 2, 2])),
-                  ("4x4_other", dict(k=4, pads=[2, 1, 1, 2])),
+                  ("2x2_mixed", dict(k=2, pads=[0, 1, 1, 0])), ("4x4", dict(k=4, pads=[1, 1, 2, 2])), ("4x4_other", dict(k=4, pads=[2, 1, 1, 2])),
                   ("3x3_pads_at_the_end", dict(pads=[0, 0, 2, 2])), ("3x3_pads_at_the_start", dict(pads=[2, 2, 0, 0])),
                   ("3x3_pads_mixed", dict(pads=[0, 2, 2, 0])), ("dilated", dict(pads=[2] * 4, dilations=[2, 2])),
-                  ("dilated_unevenly", dict(pads=[1, 2, 1, 2], dilations=[1, 2])),
-                  ("dilated_tap_0", dict(pads=[0, 2, 4, 2], dilations=[2, 2])),
+                  ("dilated_unevenly", dict(pads=[1, 2, 1, 2], dilations=[1, 2])), ("dilated_tap_0", dict(pads=[0, 2, 4, 2], dilations=[2, 2])),
                   ("dilated_3", dict(pads=[3] * 4, dilations=[3, 3])), ("same_upper", dict(auto_pad="SAME_UPPER")),
                   ("same_lower", dict(auto_pad="SAME_LOWER")), ("2x2_same_upper", dict(k=2, auto_pad="SAME_UPPER")),
                   ("2x2_same_lower", dict(k=2, auto_pad="SAME_LOWER")), ("grouped", dict(pads=[1] * 4, group=2)),
@@ -165,6 +170,13 @@ def layer_shifted_on_the_way(b):
     b.output(b.node("Add", [b.node("Add", [y, factor(b, 4)]), b.norm(x, 4)]))
 
 
+@path(folded=0, chains=1, opsets=(9, 17))
+def chain_sideways(b):
+    y, x = beside(b, pads=[1] * 4)
+    n = b.node("Add", [b.node("Mul", [x, factor(b, 4)]), factor(b, 4)])
+    b.output(b.node("Sub", [n, y]))
+
+
 @path(folded=None, kept=None)
 def same_input_through_identities(b):
     y, x = beside(b, pads=[1] * 4)
@@ -180,8 +192,7 @@ def norm_behind_the_sum(b):
 
 # Obstacles.
 
-for label, kw in (("dilated_between_taps", dict(pads=[1, 1, 3, 3], dilations=[2, 2])),
-                  ("strided", dict(pads=[3] * 4, strides=[2, 2], size=5)),
+for label, kw in (("dilated_between_taps", dict(pads=[1, 1, 3, 3], dilations=[2, 2])), ("strided", dict(pads=[3] * 4, strides=[2, 2], size=5)),
                   ("strided_same", dict(k=1, strides=[2, 2], pads=[2, 2, 3, 3]))):
     @path(folded=0, kept=KEPT + "|padded-shift", name=label)
     def no_such_tap(b, kw=kw):
@@ -299,6 +310,12 @@ def weight_shared_with_another_layer(b):
 @path(folded=0, kept="shared-weight|" + KEPT, args=("--passes=fold-bn{shared=refuse},dce",))
 def weight_shared_with_another_layer_refused(b):
     weight_shared_with_another_layer(b)
+
+
+@path()
+def transposed_weight(b):
+    w = b.node("Transpose", [b.tensor(b.rng.normal(0, 0.2, (3, 3, 4, 4)))], perm=[3, 2, 0, 1])
+    join(b, w=w, pads=[1] * 4)
 
 
 @path(folded=None, kept=None)

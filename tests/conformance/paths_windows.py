@@ -2,8 +2,8 @@
 import numpy as np
 from onnx import TensorProto
 
-from paths import (PASSIVE, average_pool, border, conv, factor, finish, flatten, floats, gap, image, ints, max_pool, negative, no_shift,
-                   pad, path, positive, reduce_max, reduce_mean, reduce_sum, resize, shared_input, transpose)
+from paths import (PASSIVE, average_pool, border, conv, factor, finish, flatten, floats, gap, image, ints, max_pool, nchw, negative, nhwc,
+                   no_shift, pad, path, positive, reduce_max, reduce_mean, reduce_sum, reshape, resize, shared_input, transpose)
 
 OPSETS = dict(opsets=(9, 11, 13, 18, 22))
 LATE = dict(opsets=(11, 13, 18, 22))
@@ -19,6 +19,12 @@ for mode, attrs in (("nearest", {}), ("nearest", dict(coordinate_transformation_
     @path(name="resize_" + "_".join([mode, *map(str, attrs.values())]).replace(".", ""), **LATE)
     def resized(b, mode=mode, attrs=attrs):
         finish(b, resize(b, image(b), [1, 1, 2, 1.5], mode, **attrs))
+
+
+@path(folded=0, kept="uncertified", opsets=(18, 22))
+def resize_antialias(b):
+    """Its weights sum to 1, but the compiler's evaluator does not know them: nothing would prove the fold."""
+    finish(b, resize(b, image(b), [1, 1, 0.5, 0.5], "linear", antialias=1))
 
 
 @path(opsets=(13, 22))
@@ -48,6 +54,11 @@ def resize_crops_without_extrapolation(b):
     y = resize(b, image(b), [1, 1, 2, 2], "linear", roi=[0, 0, 0.25, 0.25, 1, 1, 0.75, 0.75],
                coordinate_transformation_mode="tf_crop_and_resize")
     finish(b, y)
+
+
+@path(opsets=(7,))
+def upsample_by_attribute(b):
+    finish(b, b.node("Upsample", [image(b)], scales=[1.0, 1.0, 2.0, 2.0]))
 
 
 @path(folded=None, kept=None, opsets=(9,))
@@ -263,9 +274,20 @@ def level(b, at, to, c=5):
     return [b.tensor(v) for v in (scale, to - scale * at, np.zeros(c), np.ones(c))]
 
 
+@path(opsets=(9, 11, 17))
+def pad_with_zeros_of_one_shift(b):
+    """All channels shift by 1.5, which becomes the padding."""
+    finish(b, pad(b, image(b), border()), params=level(b, 0.0, 1.5), epsilon=0.0)
+
+
 @path(dtypes=("f16", "f64"), opsets=(17,))
 def pad_with_zeros_of_one_shift_typed(b):
     finish(b, pad(b, image(b), border()), params=level(b, 0.0, 1.5), epsilon=0.0)
+
+
+@path(opsets=(9, 11, 17))
+def pad_with_a_value_that_all_channels_agree_on(b):
+    finish(b, pad(b, image(b), border(), value=0.75), params=level(b, 0.75, -2.0), epsilon=0.0)
 
 
 @path(opsets=(9, 17))
@@ -355,6 +377,13 @@ def power_between(b):
 
 
 # Several in a row.
+
+@path(layers=("conv", "conv_transpose"), opsets=(11, 17, 22))
+def the_whole_way(b):
+    y = nchw(b, b.node("Add", [nhwc(b, image(b)), b.tensor(b.rng.normal(0, 1, 5))]))
+    y = max_pool(b, pad(b, y, border(), "edge"))
+    finish(b, reshape(b, average_pool(b, y), [2, 5, -1]), params=positive(b))
+
 
 @path(folded=3)
 def norms_all_along(b):

@@ -1,13 +1,13 @@
 //! Whether two modules compute the same, by the reference evaluator, on deterministic inputs.
 //!
-//! Every graph is compared for itself: bodies and functions get inputs of their own. Results of ops that the evaluator does
+//! Every graph is compared for itself: bodies and functions get inputs of their own, but for the constants they capture. Results of ops that the evaluator does
 //! not define (control flow, calls, opaque ops) are given equal values in both modules, and what such ops read is compared
 //! as if it were a result of the graph.
 
 use crate::inputs;
 use normfold_ir::{
-    DType, Evaluator, Graph, GraphId, Module, OpId, OpKind, Parameter, Tensor, TensorType, Type,
-    Value, eval::Binding,
+    Binding, DType, Evaluator, Graph, GraphId, Module, OpId, OpKind, Parameter, Tensor, TensorType,
+    Type, Value, eval::Binding as Bound,
 };
 use std::{collections::BTreeMap, fmt::Display, sync::Arc};
 
@@ -100,8 +100,13 @@ fn observe(module: &Module, id: GraphId) -> Result<BTreeMap<String, Arc<Tensor>>
         see(format!("result {i}"), v)?;
     }
     for op in undefined {
-        for (i, v) in g.operands(op).chain(g.captures(op)).enumerate() {
+        for (i, v) in g.operands(op).enumerate() {
             see(format!("operand {i} of {}", g.location(op)), v)?;
+        }
+        // Which of them are captured may change.
+        for v in g.captures(op).flatten() {
+            let name = g.value_name(v).cloned().unwrap_or_default();
+            see(format!("{name:?} captured by {}", g.location(op)), Some(v))?;
         }
     }
     Ok(seen)
@@ -116,14 +121,15 @@ fn bound(module: &Module, id: GraphId) -> Result<(Evaluator<'_>, Vec<OpId>), Str
     for (i, &p) in g.parameters().iter().enumerate() {
         let v = g.result(p, 0);
         let name = format!("parameter {i}");
-        let input = match inputs::tensor(&name, g.ty(v)) {
+        let input = match constant_outside(module, id, p).or_else(|| inputs::tensor(&name, g.ty(v)))
+        {
             None if g.is_unused(v) => continue,
             None => handed_in(module, id, p)?.and_then(|ty| inputs::tensor(&name, &ty)),
             known => known,
         };
         let input =
             input.ok_or_else(|| context(&name, &format!("no input of type {}", g.ty(v))))?;
-        evaluator.bind(v, Binding::Tensor(input));
+        evaluator.bind(v, Bound::Tensor(input));
     }
     let order = g.topo_order().map_err(|_| format!("graph {:?} has a cycle", g.name()))?;
     let undefined: Vec<OpId> = order.into_iter().filter(|&op| is_undefined(g, op)).collect();
@@ -136,37 +142,53 @@ fn bound(module: &Module, id: GraphId) -> Result<(Evaluator<'_>, Vec<OpId>), Str
             let t = inputs::tensor(&name, g.ty(v))
                 .or_else(|| inputs::tensor(&name, &like?))
                 .ok_or_else(|| context(&name, &format!("no value of type {}", g.ty(v))))?;
-            evaluator.bind(v, Binding::Tensor(t));
+            evaluator.bind(v, Bound::Tensor(t));
         }
     }
     Ok((evaluator, undefined))
 }
 
-/// The type that a value handed in turns out to have outside: what a body captures, or what the first call gives.
-fn handed_in(module: &Module, inner: GraphId, parameter: OpId) -> Result<Option<Type>, String> {
+/// The value outside that a body captures, or that the first call gives.
+fn outside(module: &Module, inner: GraphId, parameter: OpId) -> Option<(GraphId, Value)> {
     let g = module.graph(inner);
-    let OpKind::Parameter(Parameter { index, capture }) = *g.kind(parameter) else {
-        return Ok(None);
-    };
+    let OpKind::Parameter(Parameter { index, capture }) = *g.kind(parameter) else { return None };
     let uses = |g: &Graph, op: OpId, name: &str| match g.kind(op) {
         OpKind::Call(c) => !capture && &*c.callee == name,
         _ => capture && g.regions(op).contains(&inner),
     };
-    let site = module
+    let (around, op) = module
         .graph_ids()
         .flat_map(|id| module.graph(id).ops().map(move |op| (id, op)))
-        .find(|&(id, op)| uses(module.graph(id), op, g.name()));
-    let Some((around, op)) = site else { return Ok(None) };
+        .find(|&(id, op)| uses(module.graph(id), op, g.name()))?;
     let outer = module.graph(around);
     let v = match capture {
         true => outer.captures(op).nth(index as usize).flatten(),
         false => outer.operand(op, index as usize),
     };
-    let Some(v) = v else { return Ok(None) };
+    Some((around, v?))
+}
+
+/// The type that a value handed in turns out to have outside.
+fn handed_in(module: &Module, inner: GraphId, parameter: OpId) -> Result<Option<Type>, String> {
+    let Some((around, v)) = outside(module, inner, parameter) else { return Ok(None) };
     let (mut evaluator, _) = bound(module, around)?;
     match (evaluator.dtype(v), evaluator.dims(v)) {
         (Ok(dtype), Ok(dims)) => Ok(Some(TensorType::of(dtype, &dims).into())),
         _ => Ok(None),
+    }
+}
+
+/// The constant that a capture parameter stands for.
+fn constant_outside(module: &Module, id: GraphId, parameter: OpId) -> Option<Tensor> {
+    let (around, v) = outside(module, id, parameter)?;
+    let g = module.graph(around);
+    match g.kind(v.op) {
+        OpKind::Constant(c) if c.binding == Binding::Fixed => {
+            let tensor = Evaluator::new(g, &module.constants).tensor(v).ok()?;
+            Some((*tensor).clone())
+        }
+        OpKind::Parameter(p) if p.capture => constant_outside(module, around, v.op),
+        _ => None,
     }
 }
 

@@ -337,6 +337,8 @@ impl<'a> Evaluator<'a> {
                 Source::Tensor(_) => continue,
                 // Read in place unless it is the value asked for.
                 Source::Const(_) if m != n && node.count > DECODE_WHOLE => continue,
+                // Of a binding only the elements that are needed are asked for.
+                Source::Lazy(_) if m != n => continue,
                 Source::Const(_) | Source::Lazy(_) => SmallVec::new(),
                 Source::Same(o) => SmallVec::from_slice(&[*o]),
                 Source::Formula(f) => f.operands(),

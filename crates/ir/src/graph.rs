@@ -346,7 +346,10 @@ impl Graph {
             }
         }
         for v in spec.captures {
-            self.add_capture(op, v);
+            match v {
+                Some(v) => _ = self.add_capture(op, v),
+                None => self.dfg.data_mut(op).extra.get_or_insert_default().captures.push(ABSENT),
+            }
         }
         if is_parameter {
             self.parameters.push(op);

@@ -1,7 +1,7 @@
 //! Analyses: facts about a graph, computed when asked for and kept until a pass invalidates them.
 
 mod certain;
-mod constants;
+pub(crate) mod constants;
 
 pub use certain::{CertainType, CertainTypes, Extents};
 pub(crate) use certain::{attr_or_fixed, fixed_ints};

@@ -25,14 +25,14 @@ impl PassSpec for Dce {
         summary: "Erase ops and constants that nothing reads",
         description: "\
 Erases every op that has no effect but its results when none of them is used: constants too, and then whatever only the \
-erased ops read. Reading only the shape or the element type is a use.
+erased ops read. What bodies capture and do not read is captured no more. Reading only the shape or the element type is a use.
 
 Kept are parameters, ops that may have effects (calls, control flow, custom ops that their frontend does not know to be \
 pure), and constants that are part of the interface or of the training state (`binding = overridable` and \
 `binding = mutable`).
 
 The cost is linear in the ops and in what is erased.",
-        statistics: &[("erased", "ops erased, constants included"), ("constants", "constants erased")],
+        statistics: &[("erased", "ops erased, constants included"), ("constants", "constants erased"), ("captures", "captures dropped")],
         reasons: &[],
     };
 
@@ -53,10 +53,17 @@ impl Pass for Dce {
     fn run(&mut self, graph: &mut Graph, cx: &mut PassCx<'_>) -> Result<PassOutcome, PassError> {
         let is_dead =
             |g: &Graph, op: OpId| g.contains(op) && !g.has_uses(op) && is_removable(g.kind(op));
+        let mut changed = false;
+        for u in cx.idle_captures().to_vec() {
+            if cx.rewrite(graph, |rw| rw.set_operand(u, None)).is_none() {
+                break;
+            }
+            changed = true;
+            cx.stat("captures", 1);
+        }
         let mut dead: Vec<OpId> = graph.ops().filter(|&op| is_dead(graph, op)).collect();
         // The first of the source goes first, whatever the storage order: `stop_after_rewrites` counts on it.
         dead.sort_by_key(|&op| std::cmp::Reverse((graph.order_key(op), op)));
-        let mut changed = false;
         while let Some(op) = dead.pop() {
             // An op stands twice in the list when two erased ops read it.
             if !is_dead(graph, op) {

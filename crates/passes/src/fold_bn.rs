@@ -11,14 +11,17 @@
 //! One root at a time, in topological order: search the graph as it is, commit, go on; until nothing changes. Verdicts are
 //! those of the last round.
 
+mod across;
 mod affine;
 mod ask;
 mod bias;
 mod certificate;
 mod cx;
 mod forward;
+mod geometry;
 mod linear;
 mod plan;
+mod quantized;
 mod reason;
 mod regroup;
 mod remark;
@@ -74,6 +77,16 @@ option_enum! {
     }
 }
 
+option_enum! {
+    /// What to do about a bias that is dequantized from integers.
+    pub enum QuantizedBias {
+        /// Keep the batch norm.
+        Keep "keep",
+        /// Give the op a float bias.
+        Float "float",
+    }
+}
+
 pass_options! {
     /// Options of `fold-bn`.
     pub struct FoldBnOptions {
@@ -89,6 +102,8 @@ pass_options! {
         copy_limit: u64 = 64 << 20,
         /// What to do about a shift that cannot follow its scale into a convolution that pads with zeros.
         residual_shift: ResidualShift = ResidualShift::Keep,
+        /// What to do about a bias that is dequantized from integers.
+        quantized_bias: QuantizedBias = QuantizedBias::Keep,
         /// Take constants for constants even where a caller of the model could replace them.
         freeze_inputs: bool = false,
         /// Keep batch norms whose name matches as `overflow`: while writing, their folded weight was found not to be
@@ -117,6 +132,8 @@ and other batch norms (which fold along), reshapes and transposes that keep the 
 and differences, pools, `pad`, `resize`, `depth_to_space` and means; docs/legality.md says when. Where no linear op can be
 reached, a batch norm merges into an earlier batch norm. Chains of `mul`, `add`, `sub`, `div` and `neg` by constants that
 scale per channel are folded like batch norms.
+
+Weights that are dequantized from integers take the scale into theirs; the integers stay, or change their sign.
 
 Constants may be computed from constants. Every batch norm and every chain gets one remark: `folded`, with what its
 certificate measured, or the reason why it is kept. A kept batch norm is left exactly as it was.",
@@ -161,7 +178,10 @@ impl Pass for FoldBn {
         // Statements about values outlive rewrites, so once is enough.
         let mut state = State {
             types: cx.analysis::<CertainTypes>(graph),
-            known: cx.analysis::<Constness>(graph),
+            known: match cx.captured().is_empty() {
+                true => cx.analysis::<Constness>(graph),
+                false => Arc::new(Constness::with_captured(graph, cx.captured())),
+            },
             entries: Entries::default(),
             positions: Positions::of(&order, graph.slot_bound()),
         };
@@ -237,6 +257,7 @@ impl FoldBn {
             copy_limit: self.options.copy_limit,
             thorough: false,
             freeze: self.options.freeze_inputs,
+            float_bias: self.options.quantized_bias == QuantizedBias::Float,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Running a pipeline over a module.
 
+mod captures;
 mod hooks;
 mod interface;
 
@@ -7,9 +8,10 @@ pub use hooks::{Instrumentation, PassRun};
 
 use crate::{
     analysis::AnalysisCache,
-    pass::{Ledger, NO_CONVERGENCE, Pass, PassCx, PassError, PassOutcome},
+    pass::{Around, Ledger, NO_CONVERGENCE, Pass, PassCx, PassError, PassOutcome},
     pipeline::{Item, PassCall, Pipeline},
 };
+use captures::{captured, idle, owners};
 use indexmap::IndexMap;
 use interface::Interface;
 use normfold_ir::{GraphId, Module, Remark, RemarkKind, verify};
@@ -265,8 +267,11 @@ impl Run<'_, '_, '_, '_> {
 
     fn over_graphs(&mut self, at: usize, name: &'static str) -> Result<bool, PassError> {
         let mut any = false;
+        let owners = owners(self.module);
         for id in self.module.innermost_first() {
-            let outcome = self.on_graph(at, name, id)?;
+            let captured = captured(self.module, &owners, id);
+            let idle = idle(self.module, &owners, id);
+            let outcome = self.on_graph(at, name, id, Around { captured, idle })?;
             self.analyses.entry(id).or_default().keep(&outcome.preserved);
             any |= outcome.changed;
         }
@@ -278,6 +283,7 @@ impl Run<'_, '_, '_, '_> {
         at: usize,
         name: &'static str,
         id: GraphId,
+        around: Around,
     ) -> Result<PassOutcome, PassError> {
         let before = Interface::of(self.module.graph(id));
         let (graph, constants) = self.module.graph_and_constants(id);
@@ -290,6 +296,7 @@ impl Run<'_, '_, '_, '_> {
             ledger: &mut step.ledger,
             analyses: self.analyses.entry(id).or_default(),
             budget: &mut self.budget,
+            around,
         };
         let pass = &mut step.pass;
         // What a panic leaves half done is not looked at again: the run ends.

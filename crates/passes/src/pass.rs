@@ -6,10 +6,10 @@ use crate::{
 };
 use indexmap::IndexMap;
 use normfold_ir::{
-    ConstPool, Event, Graph, GreedyConfig, GreedyOutcome, OpId, PatternRewriter, PatternSet,
-    Remark, RemarkKind, apply_greedily,
+    ConstId, ConstPool, Event, Graph, GreedyConfig, GreedyOutcome, OpId, PatternRewriter,
+    PatternSet, Remark, RemarkKind, Use, apply_greedily,
 };
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// A transformation of one graph.
 ///
@@ -183,6 +183,14 @@ pub struct PassCx<'a> {
     pub(crate) analyses: &'a mut AnalysisCache,
     /// Rewrites that the whole pipeline may still make.
     pub(crate) budget: &'a mut u64,
+    pub(crate) around: Around,
+}
+
+/// What the graphs around a graph and the bodies within it mean for it.
+#[derive(Debug, Default)]
+pub(crate) struct Around {
+    pub(crate) captured: HashMap<OpId, ConstId>,
+    pub(crate) idle: Vec<Use>,
 }
 
 impl PassCx<'_> {
@@ -199,6 +207,16 @@ impl PassCx<'_> {
     /// The module's constants, to add entries to.
     pub fn constants_mut(&mut self) -> &mut ConstPool {
         self.constants
+    }
+
+    /// The capture parameters of the graph that stand for constants of the graphs around it, which no caller can replace.
+    pub fn captured(&self) -> &HashMap<OpId, ConstId> {
+        &self.around.captured
+    }
+
+    /// The captures of the graph's ops that no body reads.
+    pub fn idle_captures(&self) -> &[Use] {
+        &self.around.idle
     }
 
     /// Whether a further rewrite is allowed. False once `stop_after_rewrites` is reached: a pass then finishes with what it

@@ -171,7 +171,8 @@ fn mode(s: &Site<'_, '_>, k: &Resize) -> Result<Mode, EvalError> {
         "nearest" => Mode::Nearest(match &*k.nearest {
             "round_prefer_floor" => Nearest::RoundPreferFloor,
             "round_prefer_ceil" => Nearest::RoundPreferCeil,
-            "floor" => Nearest::Floor,
+            // ONNX Upsample says it by its example only: each element is repeated.
+            "floor" | "unspecified" => Nearest::Floor,
             "ceil" => Nearest::Ceil,
             other => return Err(s.unsupported(format!("nearest mode `{other}`"))),
         }),

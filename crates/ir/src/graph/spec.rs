@@ -17,7 +17,7 @@ pub struct ResultSpec {
 pub struct OpSpec {
     pub(crate) kind: OpKind,
     pub(crate) operands: Vec<Option<Value>>,
-    pub(crate) captures: Vec<Value>,
+    pub(crate) captures: Vec<Option<Value>>,
     pub(crate) results: Vec<ResultSpec>,
     pub(crate) regions: Vec<GraphId>,
     pub(crate) name: Option<Arc<str>>,
@@ -54,7 +54,7 @@ impl OpSpec {
 
     /// Appends capture operands.
     pub fn captures(mut self, vs: impl IntoIterator<Item = Value>) -> Self {
-        self.captures.extend(vs);
+        self.captures.extend(vs.into_iter().map(Some));
         self
     }
 

@@ -6,7 +6,7 @@ use normfold_ir::{
     Padding, PoolKind, Slice, Spatial, TensorType, Value,
 };
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// Extents; `None` is unknown.
 pub type Extents = Arc<[Option<u64>]>;
@@ -76,15 +76,36 @@ impl Analysis for CertainTypes {
     fn compute(graph: &Graph, constants: &ConstPool) -> Self {
         let mut this = Self { ops: vec![None; graph.slot_bound()] };
         let known = &Constness::compute(graph, constants);
+        let ranks = implied_ranks(graph);
         // Nothing is said of a graph with a cycle.
         for op in graph.topo_order().unwrap_or_default() {
             let cx = OpCx { graph, constants, types: &this, known, op };
             let mut results = cx.results();
             results.resize(graph.num_results(op), CertainType::default());
+            for (v, ty) in graph.results(op).zip(&mut results) {
+                if let (None, Some(&rank)) = (&ty.dims, ranks.get(&v)) {
+                    ty.dims = Some(vec![None; rank].into());
+                }
+            }
             this.ops[op.slot()] = Some((op, results));
         }
         this
     }
+}
+
+/// The ranks that readers take for granted: a model in which they differ cannot run.
+fn implied_ranks(g: &Graph) -> HashMap<Value, usize> {
+    let rank = |op: OpId| {
+        let rank = match g.kind(op) {
+            OpKind::Conv(c) => usize::from(c.x.spatial) + 2,
+            OpKind::ConvTranspose(c) => usize::from(c.x.spatial) + 2,
+            OpKind::Pool(p) => usize::from(p.x.spatial) + 2,
+            OpKind::Linear(l) if l.matrix => 2,
+            _ => return None,
+        };
+        Some((g.operand(op, 0)?, rank))
+    };
+    g.ops().filter_map(rank).collect()
 }
 
 /// The elements of a short integer tensor that is constant for good.

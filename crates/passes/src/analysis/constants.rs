@@ -2,10 +2,13 @@
 
 use super::{Analysis, CertainTypes};
 use normfold_ir::{
-    Binding, ConstPool, DType, Graph, OpId, OpKind, Shape, Value,
+    Binding, ConstId, ConstPool, DType, Graph, OpId, OpKind, Shape, Value,
     eval::{Binding as Bound, EvalError, Evaluator, Scalar, Tensor},
 };
-use std::{cell::Cell, collections::HashSet};
+use std::{
+    cell::Cell,
+    collections::{HashMap, HashSet},
+};
 
 /// The most elements of a computed constant.
 const LARGEST: u64 = 1 << 20;
@@ -55,16 +58,25 @@ pub enum NotConstant {
 pub struct Constness {
     /// By slot: the op, and the op that makes it depend on the run.
     ops: Vec<Option<(OpId, Option<OpId>)>>,
+    captured: HashMap<OpId, ConstId>,
 }
 
 impl Analysis for Constness {
     fn compute(graph: &Graph, _: &ConstPool) -> Self {
-        let mut this = Self { ops: vec![None; graph.slot_bound()] };
+        Self::with_captured(graph, &HashMap::new())
+    }
+}
+
+impl Constness {
+    /// The same of a body, `captured` of whose capture parameters stand for constants of the graphs around it.
+    pub fn with_captured(graph: &Graph, captured: &HashMap<OpId, ConstId>) -> Self {
+        let mut this = Self { ops: vec![None; graph.slot_bound()], captured: captured.clone() };
         for op in graph.topo_order().unwrap_or_default() {
             let culprit = match graph.kind(op) {
                 OpKind::Constant(c) => (c.binding != Binding::Fixed).then_some(op),
                 // Extents may be certain where elements are not.
                 OpKind::Shape(_) | OpKind::Size(_) => None,
+                OpKind::Parameter(_) if captured.contains_key(&op) => None,
                 k if !k.is_pure() || matches!(k, OpKind::Opaque(_)) => Some(op),
                 k => {
                     let read = |i: usize| !k.reads_type_only(i as u32);
@@ -76,9 +88,17 @@ impl Analysis for Constness {
         }
         this
     }
-}
 
-impl Constness {
+    /// The constant around this body that a capture parameter stands for.
+    pub fn captured(&self, op: OpId) -> Option<ConstId> {
+        self.captured.get(&op).copied()
+    }
+
+    /// Every such parameter, and its constant.
+    pub fn all_captured(&self) -> impl Iterator<Item = (OpId, ConstId)> + '_ {
+        self.captured.iter().map(|(&op, &entry)| (op, entry))
+    }
+
     /// The op that makes a value depend on the run; `None` for what follows from constants (and perhaps extents).
     pub fn culprit(&self, g: &Graph, v: Value) -> Option<OpId> {
         match self.ops.get(v.op.slot()) {
@@ -123,6 +143,12 @@ impl<'a> Constants<'a> {
     /// # Errors
     /// It is not constant, or too large.
     pub fn tensor(&self, v: Value) -> Result<Tensor, NotConstant> {
+        let absent = |e| !self.pool.is_present(e);
+        if self.known.reason(self.graph, v).is_none()
+            && self.bound(v)?.into_iter().filter_map(|op| self.known.captured(op)).any(absent)
+        {
+            return Err(NotConstant::Absent);
+        }
         self.with(v, |e, unknown| {
             let t = e.tensor(v).map_err(unsupported)?;
             if unknown.get() {
@@ -146,22 +172,77 @@ impl<'a> Constants<'a> {
     /// A short list of integers, each known or not.
     pub fn ints(&self, v: Value) -> Option<Vec<Option<i64>>> {
         const LONGEST: u64 = 64;
-        let ints = self.with(v, |e, unknown| {
-            let dims = e.dims(v).map_err(unsupported)?;
-            let n = dims.iter().product::<u64>();
-            if unknown.get() || dims.len() > 1 || n > LONGEST {
-                return Err(NotConstant::TooLarge { elements: n });
+        let (_, dims) = self.ty(v).ok()?;
+        let n = dims.iter().product::<u64>();
+        if dims.len() > 1 || n > LONGEST {
+            return None;
+        }
+        // Each by an evaluator of its own: what one element made it compute may hold stand-ins.
+        let element = |i: u64| {
+            self.with(v, |e, unknown| {
+                let at = if dims.is_empty() { &[][..] } else { &[i] };
+                let x = e.element(v, at).map_err(unsupported)?.to_i64();
+                Ok((!unknown.get()).then_some(x))
+            })
+        };
+        (0..n).map(|i| element(i).ok()).collect()
+    }
+
+    /// The extent that element `i` of a short list of integers is: a value and one of its axes. Only what hands elements
+    /// on as they are is looked through.
+    pub fn extent_behind(&self, mut v: Value, mut i: u64) -> Option<(Value, usize)> {
+        for _ in 0..MOST_OPS {
+            let g = self.graph;
+            let x = g.operand(v.op, 0)?;
+            match g.kind(v.op) {
+                OpKind::Shape(s) => {
+                    let rank = self.types?.rank(x)? as i64;
+                    let start = if s.start < 0 { s.start + rank } else { s.start }.clamp(0, rank);
+                    let axis = usize::try_from(start).ok()? + usize::try_from(i).ok()?;
+                    return (axis < rank as usize).then_some((x, axis));
+                }
+                OpKind::Identity(_)
+                | OpKind::Squeeze(_)
+                | OpKind::Unsqueeze(_)
+                | OpKind::Reshape(_)
+                | OpKind::Flatten(_) => v = x,
+                OpKind::Cast(c) if c.to == DType::I64 => v = x,
+                OpKind::Concat(_) => {
+                    let parts = g.operands(v.op);
+                    let mut found = None;
+                    for part in parts {
+                        let (_, dims) = self.ty(part?).ok()?;
+                        let &[n] = dims.as_slice() else { return None };
+                        if i < n {
+                            found = part;
+                            break;
+                        }
+                        i -= n;
+                    }
+                    v = found?;
+                }
+                OpKind::Gather(k) if k.axis == 0 => {
+                    let list = self.ints(g.operand(v.op, 1)?)?;
+                    let at = (*list.get(usize::try_from(i).ok()?)?)?;
+                    let (_, dims) = self.ty(x).ok()?;
+                    let &[n] = dims.as_slice() else { return None };
+                    let at = if at < 0 { at.checked_add_unsigned(n)? } else { at };
+                    (v, i) = (x, u64::try_from(at).ok().filter(|&at| at < n)?);
+                }
+                OpKind::Slice(k) if g.operand(v.op, 4).is_none() => {
+                    let start = match &k.starts {
+                        Some(list) => *list.first()?,
+                        None => (*self.ints(g.operand(v.op, 1)?)?.first()?)?,
+                    };
+                    let (_, dims) = self.ty(x).ok()?;
+                    let &[n] = dims.as_slice() else { return None };
+                    let start = if start < 0 { start.saturating_add_unsigned(n) } else { start };
+                    (v, i) = (x, u64::try_from(start.clamp(0, n as i64)).ok()? + i);
+                }
+                _ => return None,
             }
-            (0..n)
-                .map(|i| {
-                    unknown.set(false);
-                    let at = if dims.is_empty() { &[][..] } else { &[i] };
-                    let x = e.element(v, at).map_err(unsupported)?.to_i64();
-                    Ok((!unknown.get()).then_some(x))
-                })
-                .collect()
-        });
-        ints.ok()
+        }
+        None
     }
 
     fn with<R>(
@@ -175,14 +256,17 @@ impl<'a> Constants<'a> {
         let unknown = Cell::new(false);
         let mut e =
             Evaluator::new(self.graph, self.pool).with_limit(LARGEST).with_work_limit(1 << 26);
-        for shape in self.shapes(v)? {
-            self.bind_shape(&mut e, shape, &unknown)?;
+        for op in self.bound(v)? {
+            match self.known.captured(op) {
+                Some(entry) => e.bind(Value::new(op, 0), entry_binding(self.pool, entry)),
+                None => self.bind_shape(&mut e, op, &unknown)?,
+            }
         }
         f(&mut e, &unknown)
     }
 
-    /// The `shape` and `size` ops that a value follows from.
-    fn shapes(&self, v: Value) -> Result<Vec<OpId>, NotConstant> {
+    /// The `shape` and `size` ops and the captured constants that a value follows from.
+    fn bound(&self, v: Value) -> Result<Vec<OpId>, NotConstant> {
         let mut found = Vec::new();
         let (mut seen, mut stack) = (HashSet::from([v.op]), vec![v.op]);
         while let Some(op) = stack.pop() {
@@ -191,7 +275,8 @@ impl<'a> Constants<'a> {
                     message: "computed by too many ops".into(),
                 });
             }
-            if matches!(self.graph.kind(op), OpKind::Shape(_) | OpKind::Size(_)) {
+            let shape = matches!(self.graph.kind(op), OpKind::Shape(_) | OpKind::Size(_));
+            if shape || self.known.captured(op).is_some() {
                 found.push(op);
                 continue;
             }
@@ -241,6 +326,34 @@ impl<'a> Constants<'a> {
         e.bind(Value::new(op, 0), Bound::Lazy { dtype: DType::I64, dims: out, f });
         Ok(())
     }
+}
+
+/// A pool entry as an evaluator's value. Elements that are not at hand are NaN.
+pub(crate) fn entry_binding(pool: &ConstPool, entry: ConstId) -> Bound<'_> {
+    let dims = pool.dims(entry);
+    let dtype = pool.dtype(entry);
+    let strides: Vec<u64> = (0..dims.len()).map(|i| dims[i + 1..].iter().product()).collect();
+    let reader = pool.element_reader(entry);
+    // Integers beyond 2^53 are extents and positions: short lists.
+    let ints = match pool.count(entry) {
+        0..=4096 if !dtype.is_float() => pool.to_i64(entry).ok(),
+        _ => None,
+    };
+    let f = Box::new(move |index: &[u64]| {
+        let i: u64 = index.iter().zip(&strides).map(|(i, s)| i * s).sum();
+        if let Some(&x) = ints.as_ref().and_then(|list| list.get(i as usize)) {
+            return Scalar::I(x);
+        }
+        if dtype.is_float() {
+            let x = match &reader {
+                Some(reader) => reader.get(i),
+                None => pool.element_f64(entry, i),
+            };
+            return Scalar::F(x.unwrap_or(f64::NAN));
+        }
+        Scalar::I(pool.element_f64(entry, i).map_or(0, |x| x as i64))
+    });
+    Bound::Lazy { dtype, dims, f }
 }
 
 fn unsupported(e: EvalError) -> NotConstant {

@@ -169,6 +169,25 @@ impl Ask {
         Self { axes: self.axes.clone(), dims, s, t }.normal()
     }
 
+    /// Its positions along `axis` at `at` of n; everywhere else `(1, 0)`. `None` where their number differs.
+    pub(super) fn placed(&self, axis: usize, n: u64, at: &[u64]) -> Option<Self> {
+        let k = self.axes.iter().position(|&a| a == axis)?;
+        let (inner, d) = (self.dims[k + 1..].iter().product::<u64>(), self.dims[k]);
+        let mut dims = self.dims.clone();
+        dims[k] = n;
+        let total = count(&dims)? as usize;
+        if d != at.len() as u64 || at.iter().any(|&p| p >= n) {
+            return None;
+        }
+        let (mut s, mut t) = (vec![1.0; total], vec![0.0; total]);
+        for i in 0..self.s.len() as u64 {
+            let (outer, k, rest) = (i / (inner * d), i / inner % d, i % inner);
+            let to = ((outer * n + at[k as usize]) * inner + rest) as usize;
+            (s[to], t[to]) = (self.s[i as usize], self.t[i as usize]);
+        }
+        Some(Self { axes: self.axes.clone(), dims, s, t }.normal())
+    }
+
     /// Several, one after the other along `axis`, each as long as `lengths` says.
     pub(super) fn joined(axis: usize, parts: &[(Ask, u64)]) -> Option<Self> {
         let mut axes: Vec<(usize, u64)> = Vec::new();
@@ -245,6 +264,8 @@ mod tests {
         let swapped = a.renamed(|x| Some(3 - x)).expect("named");
         assert_eq!(swapped.s, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
         assert_eq!(a.taken(2, [2, 0].into_iter()).s, [2.0, 0.0, 5.0, 3.0]);
+        let placed = Ask::along(1, vec![5.0, 6.0], vec![0.0; 2]).placed(1, 4, &[3, 1]);
+        assert_eq!(placed.expect("two").s, [1.0, 6.0, 1.0, 5.0]);
         let b = Ask::uniform(7.0, 0.0);
         let j = Ask::joined(2, &[(a, 3), (b, 1)]).expect("small");
         assert_eq!(j.s, [0.0, 1.0, 2.0, 7.0, 3.0, 4.0, 5.0, 7.0]);

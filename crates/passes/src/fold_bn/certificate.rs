@@ -10,11 +10,15 @@
 //! what is folded scales what they are off by: `max|s|·u·(Σ|W|·|x| + |b|)` more.
 
 use super::{ask::Ask, cx::Cx, reason::Role, resolve::resolve, search::Found};
+use crate::analysis::constants::entry_binding;
 use normfold_ir::{
     ConstData, DType, Graph, Linear, OpId, OpKind, Use, Value,
     eval::{Binding, EvalError, Evaluator, Scalar},
 };
-use std::{cell::Cell, collections::HashSet};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+};
 
 /// What the path gave before the fold.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ pub(super) struct Sample {
     slack: f64,
     amplification: f64,
     absorbers: Vec<OpId>,
+    /// The ops that read constants which take the root in themselves.
+    readers: Vec<OpId>,
     dtype: DType,
 }
 
@@ -58,7 +64,10 @@ fn datum(index: &[u64], seed: u64) -> f64 {
     ((h >> 32) % 64 + 1) as f64 / 64.0
 }
 
-fn bind_data<'a>(e: &mut Evaluator<'a>, data: &[(Value, Vec<u64>)], dtype: DType) {
+fn bind_data<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, data: &[(Value, Vec<u64>)], dtype: DType) {
+    for (op, entry) in cx.known.all_captured() {
+        e.bind(Value::new(op, 0), entry_binding(cx.pool, entry));
+    }
     for (k, (v, dims)) in data.iter().enumerate() {
         // Different values have different data.
         let seed = k as u64;
@@ -123,10 +132,12 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     let magnitude = Cell::new(0.0f64);
     let reads = Cell::new(0u64);
     let mut e = Evaluator::new(g, pool);
-    bind_data(&mut e, &data, dtype);
+    bind_data(&mut e, cx, &data, dtype);
     let absorbers: Vec<OpId> = plan.absorbed.iter().map(|a| a.op).collect();
     let derived = |entry| matches!(pool.entry(entry).data, ConstData::Derived(_));
-    let changed = absorbers.iter().copied().chain(plan.bypassed.iter().map(|b| b.0));
+    let readers: Vec<OpId> = plan.constants.iter().map(|a| a.op).collect();
+    let gone = plan.bypassed.iter().map(|b| b.0);
+    let changed = absorbers.iter().chain(&readers).copied().chain(gone);
     for op in changed {
         for at in operands(g, op) {
             watch(&mut e, cx, at, derived, &magnitude, &reads);
@@ -152,7 +163,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         reads.set(0);
         before.push(e.element(*y, p)?.to_f64());
         let stored = unit(dtype) * magnitude.get() + reads.get() as f64 * smallest(dtype);
-        rounding.push(factor * found.amplification * stored);
+        rounding.push(factor * found.amplification * (stored + unit(dtype) * found.padded));
     }
     Ok(Sample {
         data,
@@ -160,8 +171,9 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         before,
         rounding,
         slack: found.slack,
-        amplification: found.amplification,
+        amplification: found.amplification * (1.0 + found.padded),
         absorbers,
+        readers,
         dtype,
     })
 }
@@ -178,7 +190,7 @@ pub(super) fn after(
     let magnitude = Cell::new(0.0f64);
     let reads = Cell::new(0u64);
     let mut e = Evaluator::new(g, pool);
-    bind_data(&mut e, &sample.data, sample.dtype);
+    bind_data(&mut e, cx, &sample.data, sample.dtype);
     let mut alpha = sample.amplification;
     for &op in sample.absorbers.iter().filter(|&&op| g.contains(op)) {
         // A linear op's factor of its product scales what a weight contributes.
@@ -188,6 +200,9 @@ pub(super) fn after(
         for at in operands(g, op).into_iter().chain(sums.flat_map(|u| operands(g, u))) {
             watch(&mut e, cx, at, |_| true, &magnitude, &reads);
         }
+    }
+    for at in sample.readers.iter().flat_map(|&op| operands(g, op)) {
+        watch(&mut e, cx, at, |_| true, &magnitude, &reads);
     }
     // An Add of a leftover shift reads the data itself.
     for sum in sample.data.iter().flat_map(|(v, _)| g.value_uses(*v)).map(|u| u.user) {
@@ -267,12 +282,17 @@ fn watch<'a>(
 ) {
     let (g, pool) = (cx.g, cx.pool);
     // The value as the op reads it; behind a view it is the constant that is watched.
-    let Ok(Some(r)) = resolve(cx, at, Role::Weight, &HashSet::new()) else { return };
+    let Ok(Some(r)) = resolve(cx, at, Role::Weight, &HashSet::new()) else {
+        watch_integers(e, cx, at, magnitude, reads);
+        return;
+    };
     if r.computed || !wanted(r.entry) {
         return;
     }
     let v = Value::new(r.op, 0);
-    if !matches!(g.kind(r.op), OpKind::Constant(_)) || !pool.dtype(r.entry).is_arithmetic_float() {
+    if !matches!(g.kind(r.op), OpKind::Constant(_) | OpKind::Parameter(_))
+        || !pool.dtype(r.entry).is_arithmetic_float()
+    {
         return;
     }
     let dims = pool.dims(r.entry);
@@ -290,6 +310,34 @@ fn watch<'a>(
         Scalar::F(x)
     });
     e.bind(v, Binding::Lazy { dtype: pool.dtype(r.entry), dims, f });
+}
+
+/// The same of a weight that is dequantized: its rounding is that of its scale.
+fn watch_integers<'a>(
+    e: &mut Evaluator<'a>,
+    cx: Cx<'a>,
+    at: Use,
+    magnitude: &'a Cell<f64>,
+    reads: &'a Cell<u64>,
+) {
+    let Some(v) = cx.g.operand(at.user, at.operand as usize) else { return };
+    let is_dequantized = matches!(cx.g.kind(v.op), OpKind::Dequantize(_));
+    let Ok((dtype, dims)) = cx.constants().ty(v) else { return };
+    if !is_dequantized {
+        return;
+    }
+    let mut own = Evaluator::new(cx.g, cx.pool);
+    for (op, entry) in cx.known.all_captured() {
+        own.bind(Value::new(op, 0), entry_binding(cx.pool, entry));
+    }
+    let own = RefCell::new(own);
+    let f = Box::new(move |index: &[u64]| {
+        let x = own.borrow_mut().element(v, index).map_or(f64::NAN, |x| x.to_f64());
+        magnitude.set(magnitude.get() + x.abs());
+        reads.set(reads.get() + 1);
+        Scalar::F(x)
+    });
+    e.bind(v, Binding::Lazy { dtype, dims, f });
 }
 
 /// What rounding to nearest is off by at most, relative to the result.

@@ -20,6 +20,11 @@ impl Entries {
         self.wanted.borrow_mut().push((v, t));
     }
 
+    /// Whether it was asked for.
+    pub(super) fn wants(&self, v: Value) -> bool {
+        self.wanted.borrow().iter().any(|w| w.0 == v)
+    }
+
     /// Adds what was asked for to the pool; whether there was any.
     pub(super) fn serve(&mut self, pool: &mut ConstPool) -> bool {
         let wanted = self.wanted.take();
@@ -72,6 +77,8 @@ pub(super) struct Cx<'a> {
     pub(super) thorough: bool,
     /// Whether constants that a caller could replace count as constants.
     pub(super) freeze: bool,
+    /// Whether a bias that is dequantized may become one of floats.
+    pub(super) float_bias: bool,
 }
 
 impl<'a> Cx<'a> {

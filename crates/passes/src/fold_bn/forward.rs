@@ -7,20 +7,17 @@
 //! What a value lacks travels from definitions to users, the earliest op first. Every reader has to absorb or to pass on.
 
 use super::{
-    affine::elementwise,
+    across::{Way, across},
     ask::Ask,
     bias::Bias,
     cx::Cx,
-    linear::target,
-    plan::{Absorbed, Addend, Relative, Transform},
+    geometry::axis_of,
+    plan::{Absorbed, Addend},
     reason::{Blocker, FoldReason, Role},
-    regroup,
-    search::{Found, affine_at, end_of_walk, no_producer},
-    weight::{Weight, weight, weight_overflow},
+    search::{Chain, Found, affine_at, end_of_walk, no_producer, whole_chain},
+    weight::{Weight, weight},
 };
-use normfold_ir::{
-    BinaryKind, ElementMap, OpId, OpKind, PadMode, Pool, PoolKind, ReduceKind, Use, Value,
-};
+use normfold_ir::{BinaryKind, ElementMap, OpId, OpKind, Use, Value};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet},
@@ -48,21 +45,8 @@ pub(super) fn run(cx: Cx<'_>, root: OpId, residual: bool) -> Result<Found, FoldR
     if g.is_quantized(y) {
         return Err(FoldReason::Quantized { blocker: Blocker::of(g, root) });
     }
-    let (mut affine, parameters) = affine_at(cx, root)?;
-    let Some(mut x) = g.operand(root, affine.data) else { return Err(no_producer(g, root)) };
-    this.found.plan.bypassed.push((root, affine.data));
-    // All of a chain goes.
-    while !matches!(g.kind(root), OpKind::BatchNorm(_))
-        && g.single_value_use(x).is_some()
-        && let Some(inner) = elementwise(cx, x.op)
-        && let (Some(both), Some(data)) =
-            (affine.ask.after(&inner.ask), g.operand(x.op, inner.data))
-    {
-        affine.shift_magnitude += inner.shift_magnitude * affine.ask.factor();
-        affine.ask = both;
-        this.found.plan.bypassed.insert(0, (x.op, inner.data));
-        x = data;
-    }
+    let Chain { affine, parameters, data: x, ops } = whole_chain(cx, root)?;
+    this.found.plan.bypassed = ops;
     if g.is_quantized(x) {
         return Err(FoldReason::Quantized { blocker: Blocker::of(g, root) });
     }
@@ -179,153 +163,36 @@ impl Forward<'_> {
             self.found.plan.bypassed.push((op, affine.data));
             return self.lack(Value::new(op, 0), both);
         }
+        if let OpKind::Split(k) = g.kind(op) {
+            return self.split(op, first.ok_or_else(|| no_producer(g, op))?, k.axis);
+        }
         let (Some(ask), false) = (first, others) else { return Err(no_producer(g, op)) };
-        let axis = ask.axes().first().copied().unwrap_or(0);
-        let mismatch =
-            || FoldReason::AxisMismatch { blocker: Blocker::of(g, op), axis, channels: None };
-        match g.kind(op) {
-            OpKind::Identity(_) => self.pass(op, ask),
-            OpKind::Dropout(d) if !d.training => self.pass(op, ask),
-            OpKind::Reshape(_) | OpKind::Flatten(_) | OpKind::Squeeze(_) | OpKind::Unsqueeze(_) => {
-                let after = regroup::forward(cx, op, &ask).ok_or_else(mismatch)?;
-                self.pass(op, after)
-            }
-            OpKind::Transpose(t) => {
-                let rank = t.perm.len().max(g.operand(op, 0).and_then(|v| cx.rank(v)).unwrap_or(0));
-                let to = |a: usize| match t.perm.is_empty() {
-                    true => rank.checked_sub(a + 1),
-                    false => {
-                        let is = |&p: &i64| if p < 0 { p + rank as i64 } else { p } == a as i64;
-                        t.perm.iter().position(is)
-                    }
-                };
-                let after = ask.renamed(to).ok_or_else(mismatch)?;
-                self.pass(op, after)
-            }
-            OpKind::Split(s) => {
-                let rank = g.operand(op, 0).and_then(|v| cx.rank(v)).ok_or_else(mismatch)?;
-                let along = if s.axis < 0 { s.axis + rank as i64 } else { s.axis } as usize;
-                self.found.via.push(op);
-                let mut at = 0;
-                for v in g.results(op) {
-                    let n = cx.extent(v, along).ok_or_else(mismatch)?;
-                    let part = ask.taken(along, at..at + n);
-                    self.lack(v, part)?;
-                    at += n;
-                }
-                Ok(())
-            }
-            OpKind::Pool(p) => self.pool(op, ask, p),
-            OpKind::GlobalPool(p) => {
-                let rank = g.operand(op, 0).and_then(|v| cx.rank(v)).ok_or_else(mismatch)?;
-                let channel = if p.channel_last { rank - 1 } else { 1 };
-                let to = |a: usize| match a {
-                    0 => Some(0),
-                    a if a == channel => Some(if p.keepdims { a } else { 1 }),
-                    _ => None,
-                };
-                let after = ask.renamed(to).ok_or_else(mismatch)?;
-                match p.f {
-                    PoolKind::Average => self.pass(op, after),
-                    PoolKind::Max => self.positive(op, after),
-                    PoolKind::Lp => Err(no_producer(g, op)),
-                }
-            }
-            OpKind::Reduce(r) => {
-                let rank = g.operand(op, 0).and_then(|v| cx.rank(v)).ok_or_else(mismatch)?;
-                let list = match (&r.axes, g.operand(op, 1)) {
-                    (Some(list), _) => Some(list.clone()),
-                    (None, Some(v)) => cx.constants().ints(v).and_then(|l| l.into_iter().collect()),
-                    (None, None) => None,
-                };
-                let list = list.ok_or_else(mismatch)?;
-                let gone = |a: usize| {
-                    list.iter().any(|&l| if l < 0 { l + rank as i64 } else { l } == a as i64)
-                };
-                let to = |a: usize| match (gone(a), r.keepdims) {
-                    (true, _) => None,
-                    (false, true) => Some(a),
-                    (false, false) => Some(a - (0..a).filter(|&b| gone(b)).count()),
-                };
-                let after = ask.renamed(to).ok_or_else(mismatch)?;
-                match r.f {
-                    ReduceKind::Mean => self.pass(op, after),
-                    ReduceKind::Max | ReduceKind::Min => self.positive(op, after),
-                    _ => Err(no_producer(g, op)),
-                }
-            }
-            OpKind::Pad(p) => {
-                let still = matches!(p.mode, PadMode::Reflect | PadMode::Edge | PadMode::Wrap);
-                let value = match (p.value, g.operand(op, 2)) {
-                    (Some(v), _) => Some(v),
-                    (None, None) => Some(0.0),
-                    (None, Some(v)) => {
-                        cx.constants().tensor(v).ok().and_then(|t| t.to_f64s().first().copied())
-                    }
-                };
-                let amounts = match &p.amounts {
-                    Some(list) => Some(list.clone()),
-                    None => g
-                        .operand(op, 1)
-                        .and_then(|v| cx.constants().ints(v))
-                        .and_then(|l| l.into_iter().collect()),
-                };
-                let moved = |a: usize| {
-                    amounts.as_ref().is_none_or(|l: &Vec<i64>| {
-                        let n = l.len() / 2;
-                        a >= n || l[a] != 0 || l[a + n] != 0
-                    })
-                };
-                if g.operand(op, 3).is_some() || ask.axes().iter().any(|&a| moved(a)) {
-                    return Err(mismatch());
-                }
-                // Zeros stay zeros under a scale.
-                if !still && (ask.shifts() || value != Some(0.0)) {
-                    return Err(FoldReason::PaddedShift { blocker: Blocker::of(g, op) });
-                }
-                self.pass(op, ask)
-            }
-            _ => Err(no_producer(g, op)),
-        }
+        let other = across(cx, op, &ask, Way::Ahead)?.ok_or_else(|| no_producer(g, op))?;
+        self.found.crossed(op, &other);
+        self.pass(op, other.ask)
     }
 
-    fn positive(&mut self, op: OpId, ask: Ask) -> Result<(), FoldReason> {
-        if ask.s.iter().all(|&s| s > 0.0) {
-            return self.pass(op, ask);
+    fn split(&mut self, op: OpId, ask: Ask, axis: i64) -> Result<(), FoldReason> {
+        let (cx, g) = (self.cx, self.cx.g);
+        let unknown = || FoldReason::UnknownRank { blocker: Blocker::of(g, op) };
+        let rank = g.operand(op, 0).and_then(|v| cx.rank(v)).ok_or_else(unknown)?;
+        let along = axis_of(axis, rank).ok_or_else(unknown)?;
+        self.found.via.push(op);
+        let mut at = 0;
+        for v in g.results(op) {
+            let n = cx.extent(v, along).ok_or_else(unknown)?;
+            let part = ask.taken(along, at..at + n);
+            self.lack(v, part)?;
+            at += n;
         }
-        Err(FoldReason::Sign { blocker: Blocker::of(self.cx.g, op) })
-    }
-
-    fn pool(&mut self, op: OpId, ask: Ask, p: &Pool) -> Result<(), FoldReason> {
-        let g = self.cx.g;
-        let channel = p.x.channel_axis();
-        if let Some(&axis) = ask.axes().iter().find(|&&a| a != 0 && a != channel) {
-            let blocker = Blocker::of(g, op);
-            return Err(FoldReason::AxisMismatch { blocker, axis, channels: Some(channel) });
-        }
-        match p.f {
-            PoolKind::Max if g.results(op).skip(1).all(|v| g.is_unused(v)) => {
-                self.positive(op, ask)
-            }
-            PoolKind::Average => {
-                let unpadded =
-                    (0..usize::from(p.x.spatial)).all(|i| p.pad.explicit(i) == Some((0, 0)));
-                let whole = !p.count_include_pad || unpadded && !p.ceil_mode;
-                if ask.shifts() && !whole {
-                    return Err(FoldReason::PaddingBetween { blocker: Blocker::of(g, op) });
-                }
-                self.pass(op, ask)
-            }
-            _ => Err(no_producer(g, op)),
-        }
+        Ok(())
     }
 
     fn concat(&mut self, op: OpId, lacking: &[Option<Ask>], axis: i64) -> Result<(), FoldReason> {
         let (cx, g) = (self.cx, self.cx.g);
         let refuse = || FoldReason::UnknownRank { blocker: Blocker::of(g, op) };
         let rank = cx.rank(Value::new(op, 0)).ok_or_else(refuse)?;
-        let along = usize::try_from(if axis < 0 { axis + rank as i64 } else { axis });
-        let along = along.map_err(|_| refuse())?;
+        let along = axis_of(axis, rank).ok_or_else(refuse)?;
         let mut parts = Vec::new();
         for (i, ask) in lacking.iter().enumerate() {
             let Some(v) = g.operand(op, i) else { return Err(refuse()) };
@@ -350,33 +217,17 @@ impl Forward<'_> {
         if ask.shifts() && w.map.implicit_zeros {
             return Err(FoldReason::PaddedShift { blocker: Blocker::of(g, op) });
         }
-        let maps = (w.resolved.map(&w.map.input.map), w.resolved.map(&w.map.out.map));
-        let (Some(input), Some(out)) = maps else {
-            let what = Role::Weight;
-            return Err(FoldReason::NotConstant { what, blocker: Blocker::of(g, op) });
-        };
-        let at = Use { user: op, operand: w.map.weight as u32 };
-        let weight_target = target(cx, &w.resolved, at, Role::Weight, &mut self.found.copied)?;
-        let steps = vec![Relative::Scale { map: input.clone(), vector: IN }];
-        let mut transforms = vec![Transform { target: weight_target, steps }];
         let n = w.map.out.count as usize;
-        let mut absorbed = Absorbed {
-            op,
-            vectors: vec![vec![1.0; n], vec![0.0; n], vec![1.0], s.clone()],
-            transforms: Vec::new(),
-            kind: None,
-            addend: None,
-        };
-        self.found.absent |= !cx.pool.is_present(w.resolved.entry);
-        if !self.found.absent {
-            weight_overflow(cx.pool, &w, &input, &s, cx.thorough)?;
-        }
+        let vectors = vec![vec![1.0; n], vec![0.0; n], vec![1.0], s];
+        let mut absorbed = Absorbed::of(op, vectors);
+        w.scaled(cx, &w.map.input.map, IN, &mut absorbed, &mut self.found.copied)?;
+        self.found.absent |= !w.is_present(cx);
         if ask.shifts() {
             let mut bias = Bias::plan(cx, op, &erased, &w, &mut self.found.copied)?;
             self.found.absent |= !bias.present(cx.pool);
             if !self.found.absent {
                 let alpha = if let OpKind::Linear(l) = g.kind(op) { l.alpha } else { 1.0 };
-                let (shift, largest) = contracted(cx, &w, (&input, &out), &t, alpha, n)?;
+                let (shift, largest) = contracted(cx, op, &w, &t, alpha)?;
                 let ones = &absorbed.vectors[0];
                 let (cancellation, magnitude) = bias.values(cx.pool, w.dtype, (ones, &shift))?;
                 self.found.cancellation = self.found.cancellation.max(cancellation);
@@ -387,9 +238,8 @@ impl Forward<'_> {
             bias.keep_scale();
             absorbed.kind = bias.kind;
             absorbed.addend = bias.addend;
-            transforms.extend(bias.transform);
+            absorbed.transforms.extend(bias.transform);
         }
-        absorbed.transforms = transforms;
         self.found.plan.absorbed.push(absorbed);
         self.found.outputs.push(Value::new(op, 0));
         Ok(())
@@ -429,29 +279,43 @@ impl Forward<'_> {
 /// `α·Σ |W[i]·t[in(i)]|`.
 fn contracted(
     cx: Cx<'_>,
+    op: OpId,
     w: &Weight,
-    (input, out): (&ElementMap, &ElementMap),
     t: &[f64],
     alpha: f64,
-    n: usize,
 ) -> Result<(Vec<f64>, f64), FoldReason> {
-    let absent = |_| FoldReason::WeightsAbsent { blocker: None };
+    let n = w.map.out.count as usize;
     let (mut sums, mut magnitudes) = (vec![0.0; n], vec![0.0; n]);
-    let count = cx.pool.count(w.resolved.entry);
-    let mut block = vec![0.0; 1 << 16];
-    let mut at = 0;
-    while at < count {
-        let len = (count - at).min(block.len() as u64);
-        let part = &mut block[..len as usize];
-        cx.pool.read_exact_f64(w.resolved.entry, at, part).map_err(absent)?;
+    let mut add = |at: u64, part: &mut [f64], input: &ElementMap, out: &ElementMap| {
         input.zip(at, part, t, |w, t| w * t);
-        out.for_runs(at, len, |first, len, channel| {
+        out.for_runs(at, part.len() as u64, |first, len, channel| {
             for x in &part[first as usize..(first + len) as usize] {
                 sums[channel as usize] += alpha * x;
                 magnitudes[channel as usize] += (alpha * x).abs();
             }
         });
-        at += len;
+    };
+    let (input, out) = (&w.map.input.map, &w.map.out.map);
+    if let (Some(integers), Some(v)) = (&w.integers, cx.g.operand(op, w.map.weight)) {
+        let refuse = |_| FoldReason::Quantized { blocker: Blocker::of(cx.g, integers.op) };
+        let mut elements = cx.constants().tensor(v).map_err(refuse)?.to_f64s();
+        add(0, &mut elements, input, out);
+    } else {
+        let (Some(input), Some(out)) = (w.resolved.map(input), w.resolved.map(out)) else {
+            let blocker = Blocker::of(cx.g, op);
+            return Err(FoldReason::NotConstant { what: Role::Weight, blocker });
+        };
+        let count = cx.pool.count(w.resolved.entry);
+        let mut block = vec![0.0; 1 << 16];
+        let mut at = 0;
+        while at < count {
+            let len = (count - at).min(block.len() as u64);
+            let part = &mut block[..len as usize];
+            let read = cx.pool.read_exact_f64(w.resolved.entry, at, part);
+            read.map_err(|_| FoldReason::WeightsAbsent { blocker: None })?;
+            add(at, part, &input, &out);
+            at += len;
+        }
     }
     Ok((sums, magnitudes.into_iter().fold(0.0, f64::max)))
 }

@@ -11,9 +11,9 @@ use super::{
     reason::{Blocker, FoldReason, Role},
     resolve::{Resolved, resolve},
     search::Found,
-    weight::{per_channel, weight, weight_overflow},
+    weight::{per_channel, weight},
 };
-use normfold_ir::{DType, ElementMap, OpId, Use, Value};
+use normfold_ir::{DType, ElementMap, OpId, OpKind, Use, Value};
 use std::{collections::HashSet, sync::Arc};
 
 /// The vectors of one absorbing op: s, t, and the `beta` of a linear op.
@@ -36,6 +36,9 @@ pub(super) fn target(
     // A document without room for another constant allows no copy either.
     let expressible = g.capabilities().may_add_constant(pool.dtype(r.entry));
     if r.computed && expressible {
+        if matches!(g.kind(r.op), OpKind::Constant(_) | OpKind::Parameter(_)) {
+            copied.push(g.location(r.op));
+        }
         return Ok(Target::Copy { at, base: r.entry, name: None });
     }
     let bytes = pool.byte_len(r.entry);
@@ -63,36 +66,27 @@ pub(super) fn absorb(
     let Cx { g, pool, .. } = cx;
     let w = weight(cx, op, erased)?;
     let (s, t) = per_channel(cx, op, &w.map, ask)?;
-    let at = Use { user: op, operand: w.map.weight as u32 };
-    let Some(map) = w.resolved.map(&w.map.out.map) else {
-        let blocker = Blocker::of(g, at.user);
-        return Err(FoldReason::NotConstant { what: Role::Weight, blocker });
-    };
-    let weight_target = target(cx, &w.resolved, at, Role::Weight, &mut found.copied)?;
-    let scale = Relative::Scale { map: map.clone(), vector: S };
-    let mut transforms = vec![Transform { target: weight_target, steps: vec![scale] }];
+    let data = g.operand(op, w.map.data);
+    let data = data.ok_or_else(|| FoldReason::NoLinearProducer { blocker: Blocker::of(g, op) })?;
+    let mut absorbed = Absorbed::of(op, vec![s.clone(), t.clone(), vec![1.0]]);
+    w.scaled(cx, &w.map.out.map, S, &mut absorbed, &mut found.copied)?;
     let mut bias = Bias::plan(cx, op, erased, &w, &mut found.copied)?;
-    if let Some(data) = g.operand(op, w.map.data) {
-        found.absent |= !pool.is_present(w.resolved.entry) || !bias.present(pool);
-        if !found.absent {
-            // Everything structural holds; now the values.
-            weight_overflow(pool, &w, &map, &s, cx.thorough)?;
-            let (cancellation, magnitude) = bias.values(pool, w.dtype, (&s, &t))?;
-            found.cancellation = found.cancellation.max(cancellation);
-            found.slack += magnitude;
-        }
-        if bias.is_new() && t.iter().all(|&t| t == 0.0) {
-            (bias.kind, bias.addend, bias.transform) = (None, None, None);
-        }
-        if let Some(a) = &mut bias.addend {
-            a.op_name = root.and_then(|r| g.op_name(r).cloned());
-        }
-        transforms.extend(bias.transform);
-        let vectors = vec![s, t, vec![bias.beta]];
-        let absorbed = Absorbed { op, vectors, transforms, kind: bias.kind, addend: bias.addend };
-        return Ok((absorbed, data));
+    found.absent |= !w.is_present(cx) || !bias.present(pool);
+    if !found.absent {
+        let (cancellation, magnitude) = bias.values(pool, w.dtype, (&s, &t))?;
+        found.cancellation = found.cancellation.max(cancellation);
+        found.slack += magnitude;
     }
-    Err(FoldReason::NoLinearProducer { blocker: Blocker::of(g, op) })
+    if bias.is_new() && t.iter().all(|&t| t == 0.0) {
+        (bias.kind, bias.addend, bias.transform) = (None, None, None);
+    }
+    if let Some(a) = &mut bias.addend {
+        a.op_name = root.and_then(|r| g.op_name(r).cloned());
+    }
+    absorbed.vectors[BETA] = vec![bias.beta];
+    absorbed.transforms.extend(bias.transform);
+    (absorbed.kind, absorbed.addend) = (bias.kind, bias.addend);
+    Ok((absorbed, data))
 }
 
 /// A batch norm that stays takes another one in: `γ' = γ·s`, `β' = β·s + t`.
@@ -158,6 +152,5 @@ pub(super) fn into_norm(
             found.amplification = found.amplification.max(2.0 * ((own.ask.t[c] - b) / g).abs());
         }
     }
-    let vectors = vec![s, t];
-    Ok((Absorbed { op, vectors, transforms, kind: None, addend: None }, data))
+    Ok((Absorbed { transforms, ..Absorbed::of(op, vec![s, t]) }, data))
 }

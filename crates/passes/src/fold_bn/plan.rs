@@ -68,11 +68,25 @@ pub(super) struct Absorbed {
     pub(super) kind: Option<OpKind>,
     /// What is added to its result, where it has no slot for that.
     pub(super) addend: Option<Addend>,
+    /// An op that it gets a copy of for one of its operands: what is said of that op is done to the copy.
+    pub(super) clone: Option<(OpId, Use)>,
+    /// The new kind of another op, behind its weight.
+    pub(super) rekind: Option<(OpId, OpKind)>,
+}
+
+impl Absorbed {
+    /// Nothing happens to `op` yet.
+    pub(super) fn of(op: OpId, vectors: Vec<Vec<f64>>) -> Self {
+        let transforms = Vec::new();
+        Self { op, vectors, transforms, kind: None, addend: None, clone: None, rekind: None }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     pub(super) absorbed: Vec<Absorbed>,
+    /// Constants that are branches of a sum or a concatenation; the op is the one that reads them.
+    pub(super) constants: Vec<Absorbed>,
     /// The ops that go, in topological order: users read that operand instead.
     pub(super) bypassed: Vec<(OpId, usize)>,
     /// The ops that nothing reads any more once the bypassed ones are gone, in topological order.
@@ -90,14 +104,22 @@ impl Plan {
         rw: &mut PatternRewriter<'_>,
     ) -> (HashMap<Value, Value>, Vec<(OpId, OpId)>) {
         let (mut instead, mut created) = (HashMap::new(), Vec::new());
-        for a in self.absorbed {
+        for a in self.absorbed.into_iter().chain(self.constants) {
             let vectors: Vec<ConstId> = a
                 .vectors
                 .iter()
                 .map(|v| rw.constants_mut().add_f64(DType::F64, &[v.len() as u64], v))
                 .collect();
-            for t in a.transforms {
+            let own = a.clone.map(|(op, at)| (op, clone(op, at, rw)));
+            let now = |op: OpId| own.filter(|(old, _)| *old == op).map_or(op, |(_, new)| new);
+            for mut t in a.transforms {
+                if let Target::Copy { at, .. } | Target::New { at, .. } = &mut t.target {
+                    at.user = now(at.user);
+                }
                 apply(t, &vectors, rw);
+            }
+            if let Some((op, kind)) = a.rekind {
+                rw.set_kind(now(op), kind);
             }
             if let Some(kind) = a.kind {
                 rw.set_kind(a.op, kind);
@@ -149,6 +171,17 @@ impl Plan {
         }
         (instead, created)
     }
+}
+
+/// A second `op` with the same operands, for one reader.
+fn clone(op: OpId, at: Use, rw: &mut PatternRewriter<'_>) -> OpId {
+    let g = rw.graph();
+    let operands: Vec<Option<Value>> = g.operands(op).collect();
+    let ty = g.ty(Value::new(op, 0)).clone();
+    let spec = OpSpec::new(g.kind(op).clone()).operands(operands).result(ty);
+    let new = rw.create(spec, op);
+    rw.set_operand(at, Some(Value::new(new, 0)));
+    new
 }
 
 /// A pad that stands for something else outside.

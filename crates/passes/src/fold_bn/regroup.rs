@@ -86,8 +86,19 @@ fn groups_of(cx: Cx<'_>, op: OpId) -> Option<(Vec<Extent>, Vec<Extent>, Vec<Grou
                 None => cx.constants().ints(g.operand(op, 1)?),
             };
             for (i, t) in target.into_iter().flatten().enumerate() {
-                if t == Some(0) && !r.allow_zero && to.get(i) == Some(&Extent::Unknown) {
+                if to.get(i) != Some(&Extent::Unknown) {
+                    continue;
+                }
+                if t == Some(0) && !r.allow_zero {
                     to[i] = *from.get(i)?;
+                }
+                // An extent of x itself, looked up.
+                if t.is_none()
+                    && let Some(v) = g.operand(op, 1)
+                    && let Some((of, axis)) = cx.constants().extent_behind(v, i as u64)
+                    && of == x
+                {
+                    to[i] = *from.get(axis)?;
                 }
             }
         }

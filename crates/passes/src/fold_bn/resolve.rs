@@ -33,6 +33,20 @@ impl Resolved {
         self.views.iter().try_fold(seen.clone(), |m, (dims, perm)| permuted(&m, dims, perm))
     }
 
+    /// Where the element that the reader sees at `i` is stored.
+    pub(super) fn stored(&self, i: u64) -> Option<u64> {
+        self.views.iter().try_fold(i, |mut i, (dims, perm)| {
+            let mut index = vec![0; dims.len()];
+            let mut base = vec![0; dims.len()];
+            for (k, &p) in perm.iter().enumerate().rev() {
+                *index.get_mut(p)? = i % dims[k];
+                *base.get_mut(p)? = dims[k];
+                i /= dims[k];
+            }
+            Some(index.iter().zip(&base).fold(0, |at, (i, d)| at * d + i))
+        })
+    }
+
     /// Whether the reader sees the elements in another order or shape than they are stored in.
     pub(super) fn is_view(&self, stored: &[u64]) -> bool {
         !self.views.is_empty() || self.dims != stored
@@ -57,21 +71,13 @@ pub(super) fn resolve(
         exclusive &= g.value_uses(v).all(|w| w == u || erased.contains(&w.user));
         match g.kind(v.op) {
             OpKind::Constant(c) if c.binding == Binding::Fixed || cx.frees(c.binding) => {
-                let entry = c.entry;
-                let dims = match plain {
-                    true => cx.pool.dims(entry),
-                    false => {
-                        cx.constants().ty(first).map_err(|e| not_constant(g, first, what, e))?.1
-                    }
-                };
-                return Ok(Some(Resolved {
-                    op: v.op,
-                    entry,
-                    exclusive,
-                    computed: false,
-                    views,
-                    dims,
-                }));
+                let held = Held { op: v.op, entry: c.entry, exclusive };
+                return held.seen(cx, first, what, plain, views).map(Some);
+            }
+            // Of a constant around this body the op gets a copy in it.
+            OpKind::Parameter(_) if let Some(entry) = cx.known.captured(v.op) => {
+                let held = Held { op: v.op, entry, exclusive: false };
+                return held.seen(cx, first, what, plain, views).map(Some);
             }
             OpKind::Identity(_) => {}
             OpKind::Reshape(_) | OpKind::Squeeze(_) | OpKind::Unsqueeze(_) | OpKind::Flatten(_) => {
@@ -89,7 +95,9 @@ pub(super) fn resolve(
                 views.push((dims, perm));
                 plain = false;
             }
-            OpKind::Dequantize(_) if matches!(what, Role::Weight | Role::Bias) => {
+            OpKind::Dequantize(_)
+                if what == Role::Weight || what == Role::Bias && !cx.float_bias =>
+            {
                 return Err(FoldReason::Quantized { blocker: Blocker::of(g, v.op) });
             }
             _ => return computed(cx, first, v, what).map(Some),
@@ -99,6 +107,43 @@ pub(super) fn resolve(
             return computed(cx, first, v, what).map(Some);
         };
         v = source;
+    }
+}
+
+/// A constant in the pool.
+struct Held {
+    op: OpId,
+    entry: ConstId,
+    exclusive: bool,
+}
+
+impl Held {
+    /// The constant as `first`, the value that is read, shows it.
+    fn seen(
+        self,
+        cx: Cx<'_>,
+        first: Value,
+        what: Role,
+        plain: bool,
+        views: Vec<(Vec<u64>, Vec<usize>)>,
+    ) -> Result<Resolved, FoldReason> {
+        let Self { op, entry, exclusive } = self;
+        let stored = cx.pool.dims(entry);
+        let dims = match plain {
+            true => stored.clone(),
+            false => cx.constants().ty(first).map_err(|e| not_constant(cx.g, first, what, e))?.1,
+        };
+        let r = Resolved { op, entry, exclusive, computed: false, views, dims };
+        // A copy has the order and shape that the reader sees.
+        let movable = !exclusive && r.is_view(&stored) && cx.allow_copy;
+        if movable && cx.pool.is_present(entry) && cx.pool.byte_len(entry) <= cx.copy_limit {
+            return match computed(cx, first, first, what) {
+                Ok(copy) => Ok(Resolved { op, ..copy }),
+                Err(reason) if cx.entries.wants(first) => Err(reason),
+                Err(_) => Ok(r),
+            };
+        }
+        Ok(r)
     }
 }
 

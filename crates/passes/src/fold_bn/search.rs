@@ -5,6 +5,7 @@
 //! on, or ends the search with a reason that names it.
 
 use super::{
+    across::Across,
     affine::{Affine, Parameters, batch_norm, batch_norm_affine, elementwise},
     ask::Ask,
     cx::Cx,
@@ -13,7 +14,7 @@ use super::{
     reason::{Blocker, FoldReason},
     step,
 };
-use normfold_ir::{Graph, OpId, OpKind, UnaryKind, Use, Value};
+use normfold_ir::{BinaryKind, Graph, OpId, OpKind, UnaryKind, Use, Value};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 /// What batch norms on the way do.
@@ -61,6 +62,8 @@ pub(super) struct Found {
     pub(super) slack: f64,
     /// By how much ops behind an absorbed constant may multiply what it is off by.
     pub(super) amplification: f64,
+    /// The largest value that a pad is given.
+    pub(super) padded: f64,
     /// γ and β, where the root is a batch norm.
     pub(super) parameters: Parameters,
     /// What the root does.
@@ -73,6 +76,17 @@ pub(super) struct Found {
     pub(super) sideways: bool,
     /// The values that must come out as before.
     pub(super) outputs: Vec<Value>,
+}
+
+impl Found {
+    /// Notes what it costs to look through `op`.
+    pub(super) fn crossed(&mut self, op: OpId, other: &Across) {
+        self.amplification *= other.amplification;
+        if let Some((value, dtype)) = other.pad {
+            self.plan.pads.push((op, value, dtype));
+            self.padded = self.padded.max(value.abs());
+        }
+    }
 }
 
 impl<'a> Search<'a> {
@@ -91,6 +105,9 @@ impl<'a> Search<'a> {
             if this.seen.insert(op) {
                 this.step(op)?;
             }
+        }
+        if this.found.plan.absorbed.is_empty() {
+            return Err(no_producer(cx.g, root));
         }
         this.found.outputs.push(y);
         this.found.plan.bypassed.reverse();
@@ -129,6 +146,11 @@ impl<'a> Search<'a> {
         self.demands.get(&v).map(|d| &d.ask)
     }
 
+    /// What is asked of a value, and by which uses.
+    pub(super) fn demanded(&self, v: Value) -> Option<&Demand> {
+        self.demands.get(&v)
+    }
+
     fn step(&mut self, op: OpId) -> Result<(), FoldReason> {
         let (cx, g) = (self.cx, self.cx.g);
         if op == self.root {
@@ -144,6 +166,7 @@ impl<'a> Search<'a> {
                 });
             }
             OpKind::Parameter(_) => return Err(FoldReason::GraphInput { name: g.location(op) }),
+            OpKind::Constant(_) => return step::constant(self, op),
             _ => {}
         }
         let asked: Vec<Value> = g.results(op).filter(|v| self.demands.contains_key(v)).collect();
@@ -186,7 +209,7 @@ impl<'a> Search<'a> {
                 }
                 self.compose(op, affine, &ask)
             }
-            _ => match elementwise(cx, op) {
+            _ => match elementwise(cx, op).filter(|a| composes(g, op, a, &ask)) {
                 Some(affine) => self.compose(op, affine, &ask),
                 None => step::backward(self, op, &ask),
             },
@@ -229,7 +252,7 @@ impl<'a> Search<'a> {
         Err(FoldReason::MultipleConsumers { blocker: Blocker::of(g, v.op), users, returned })
     }
 
-    fn sibling_of(&self, e: FoldReason) -> FoldReason {
+    pub(super) fn sibling_of(&self, e: FoldReason) -> FoldReason {
         match (&e, &self.sibling) {
             (FoldReason::AxisMismatch { .. }, Some(b)) => {
                 FoldReason::SiblingDisagrees { blocker: b.clone() }
@@ -248,6 +271,46 @@ pub(super) fn affine_at(cx: Cx<'_>, op: OpId) -> Result<(Affine, Parameters), Fo
             Ok((affine, Parameters::default()))
         }
     }
+}
+
+/// Whether arithmetic goes along. A sum with a constant that varies where the root does not is one of two branches.
+fn composes(g: &Graph, op: OpId, affine: &Affine, ask: &Ask) -> bool {
+    let sum = matches!(g.kind(op), OpKind::Binary(BinaryKind::Add | BinaryKind::Sub));
+    let inner = affine.ask.axes();
+    let elsewhere = inner.len() > 1 || inner.iter().any(|a| !ask.axes().contains(a));
+    !(sum && elsewhere && !ask.axes().is_empty())
+}
+
+/// A root as one function of what it reads: an affine chain is taken whole.
+pub(super) struct Chain {
+    pub(super) affine: Affine,
+    pub(super) parameters: Parameters,
+    /// What the first of them reads.
+    pub(super) data: Value,
+    /// The ops, in topological order, and which operand is their data.
+    pub(super) ops: Vec<(OpId, usize)>,
+}
+
+pub(super) fn whole_chain(cx: Cx<'_>, root: OpId) -> Result<Chain, FoldReason> {
+    let g = cx.g;
+    let (mut affine, parameters) = affine_at(cx, root)?;
+    let data = g.operand(root, affine.data).ok_or_else(|| no_producer(g, root))?;
+    let mut chain = (data, vec![(root, affine.data)]);
+    while batch_norm(g, root).is_none()
+        && g.single_value_use(chain.0).is_some()
+        && !g.is_quantized(chain.0)
+        && let Some(inner) = elementwise(cx, chain.0.op)
+        && let (Some(both), Some(data)) =
+            (affine.ask.after(&inner.ask), g.operand(chain.0.op, inner.data))
+    {
+        affine.shift_magnitude += inner.shift_magnitude * affine.ask.factor();
+        affine.ask = both;
+        chain.1.push((chain.0.op, inner.data));
+        chain.0 = data;
+    }
+    let (data, mut ops) = chain;
+    ops.reverse();
+    Ok(Chain { affine, parameters, data, ops })
 }
 
 pub(super) fn no_producer(g: &Graph, op: OpId) -> FoldReason {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! conv(x; W, b) + (s·x + t)  =  conv(x; W + D, b + t)      D[c, c, tap] = s[c]
+//! (s·x + t) − conv(x; W, b)  =  conv(x; D − W, t − b)
 //! ```
 //!
 //! The convolution is any leaf of a tree of sums and differences, each read once; arithmetic by constants on the way scales
@@ -13,13 +14,13 @@ use super::{
     ask::Ask,
     bias::Bias,
     cx::Cx,
-    linear::target,
+    linear::{BETA, S, target},
     plan::{Absorbed, Relative, Transform},
     reason::{Blocker, FoldReason, Role},
-    search::{Found, affine_at, no_producer},
+    search::{Chain, Found, no_producer, whole_chain},
     weight::{Weight, weight},
 };
-use normfold_ir::{BinaryKind, Conv, KernelOrder, OpId, OpKind, Padding, Use, Value};
+use normfold_ir::{BinaryKind, Conv, ElementMap, KernelOrder, OpId, OpKind, Padding, Use, Value};
 use std::collections::HashSet;
 
 /// How many ops of a tree are looked at.
@@ -37,9 +38,9 @@ struct Partner {
 /// Searches the sums that `root`'s result goes into.
 pub(super) fn run(cx: Cx<'_>, root: OpId) -> Result<Found, FoldReason> {
     let g = cx.g;
-    let (affine, parameters) = affine_at(cx, root)?;
     let none = || no_producer(g, root);
-    let x = source(cx, g.operand(root, affine.data).ok_or_else(none)?);
+    let Chain { affine, parameters, data, ops } = whole_chain(cx, root)?;
+    let x = source(cx, data);
     let mut found = Found {
         cancellation: 1.0,
         amplification: 1.0,
@@ -55,7 +56,8 @@ pub(super) fn run(cx: Cx<'_>, root: OpId) -> Result<Found, FoldReason> {
     let mut arriving = affine.ask;
     let mut at = Value::new(root, 0);
     let mut entered = None;
-    let mut dead = vec![root];
+    let mut dead: Vec<OpId> = ops.into_iter().map(|o| o.0).collect();
+    let mut negated = false;
     for _ in 0..REACH {
         if g.is_quantized(at) {
             return Err(none());
@@ -78,9 +80,9 @@ pub(super) fn run(cx: Cx<'_>, root: OpId) -> Result<Found, FoldReason> {
                     if o == at {
                         return Err(none());
                     }
-                    // x − o would leave −o behind.
-                    if entered.is_none() && *k == BinaryKind::Sub && u.operand == 0 {
-                        return Err(none());
+                    // The sum gives way to o: where that is subtracted, o has to become its negative.
+                    if entered.is_none() {
+                        negated = *k == BinaryKind::Sub && u.operand == 0;
                     }
                     let negative = |operand: usize| *k == BinaryKind::Sub && operand == 1;
                     if negative(u.operand as usize) {
@@ -94,9 +96,15 @@ pub(super) fn run(cx: Cx<'_>, root: OpId) -> Result<Found, FoldReason> {
                     let partner = leaf(cx, x, o, Ask::uniform(sign, 0.0), &mut leaves);
                     found.frontier.extend(leaves.into_iter().filter(|&v| v != x));
                     if let Some(partner) = partner {
+                        // Only a convolution that is all of o can be negated.
+                        if negated
+                            && (entered != Some((op, other)) || source(cx, o).op != partner.op)
+                        {
+                            return Err(none());
+                        }
                         found.outputs.push(Value::new(op, 0));
                         let Some(entered) = entered else { return Err(none()) };
-                        return join(cx, partner, &arriving, entered, dead, found);
+                        return join(cx, partner, (&arriving, negated), entered, dead, found);
                     }
                 }
                 _ => return Err(none()),
@@ -212,7 +220,7 @@ fn diagonal(c: &Conv, dims: &[u64], taps: &[u64], channel: u64) -> Option<u64> {
 fn join(
     cx: Cx<'_>,
     partner: Partner,
-    arriving: &Ask,
+    (arriving, negated): (&Ask, bool),
     (sum, other): (OpId, usize),
     dead: Vec<OpId>,
     mut found: Found,
@@ -222,6 +230,9 @@ fn join(
     let OpKind::Conv(c) = g.kind(op) else { return Err(none()) };
     let erased: HashSet<OpId> = dead.iter().copied().collect();
     let w = weight(cx, op, &erased)?;
+    if let Some(integers) = &w.integers {
+        return Err(FoldReason::Quantized { blocker: Blocker::of(g, integers.op) });
+    }
     let channels = w.map.out.count;
     let axis = c.x.channel_axis();
     if w.map.input.count != channels {
@@ -233,7 +244,10 @@ fn join(
         channels: Some(axis),
     };
     let (s, t) = arriving.vectors(axis, channels).ok_or_else(|| mismatch(arriving))?;
-    let (gain, _) = partner.gain.vectors(axis, channels).ok_or_else(|| mismatch(&partner.gain))?;
+    // Of the convolution as it will be: negated it arrives as it is.
+    let sign = if negated { -1.0 } else { 1.0 };
+    let gain = if negated { Ask::uniform(1.0, 0.0) } else { partner.gain };
+    let (gain, _) = gain.vectors(axis, channels).ok_or_else(|| mismatch(&gain))?;
     let divided = |v: Vec<f64>| v.iter().zip(&gain).map(|(v, g)| v / g).collect::<Vec<f64>>();
     let (s, t) = (divided(s), divided(t));
     if s.iter().chain(&t).any(|x| !x.is_finite()) {
@@ -246,25 +260,27 @@ fn join(
     }
     let taps = taps(cx, op, c).ok_or_else(none)?;
     let dims = w.resolved.dims.clone();
-    let positions: Option<Vec<(u64, f64)>> =
-        (0..channels).map(|k| Some((diagonal(c, &dims, &taps, k)?, s[k as usize]))).collect();
+    let positions: Option<Vec<(u64, f64)>> = (0..channels)
+        .map(|k| Some((w.resolved.stored(diagonal(c, &dims, &taps, k)?)?, s[k as usize])))
+        .collect();
     let mut positions = positions.ok_or_else(none)?;
     positions.sort_unstable_by_key(|p| p.0);
-    if w.resolved.is_view(&cx.pool.dims(w.resolved.entry)) {
-        return Err(FoldReason::NotConstant { what: Role::Weight, blocker: Blocker::of(g, op) });
-    }
     let at = Use { user: op, operand: w.map.weight as u32 };
     let weight_target = target(cx, &w.resolved, at, Role::Weight, &mut found.copied)?;
     let (positions, addends): (Vec<u64>, Vec<f64>) = positions.into_iter().unzip();
     found.absent |= !cx.pool.is_present(w.resolved.entry);
     if !found.absent {
-        fits(cx, &w, &positions, &addends)?;
+        fits(cx, &w, sign, &positions, &addends)?;
     }
-    let step = Relative::Scatter { positions, vector: DIAGONAL };
-    let mut transforms = vec![Transform { target: weight_target, steps: vec![step] }];
-    let mut vectors = vec![vec![1.0; channels as usize], t.clone(), vec![1.0], addends];
+    let mut steps = vec![Relative::Scatter { positions, vector: DIAGONAL }];
+    if negated {
+        steps.insert(0, Relative::Scale { map: ElementMap::single(), vector: S });
+    }
+    let mut transforms = vec![Transform { target: weight_target, steps }];
+    let mut vectors = vec![vec![sign; channels as usize], t.clone(), vec![1.0], addends];
     let mut kind = None;
-    if t.iter().any(|&t| t != 0.0) {
+    let shifts = t.iter().any(|&t| t != 0.0);
+    if shifts || negated && w.has_bias(g, op) {
         let mut bias = Bias::plan(cx, op, &erased, &w, &mut found.copied)?;
         found.absent |= !bias.present(cx.pool);
         if !found.absent {
@@ -272,13 +288,15 @@ fn join(
             found.cancellation = found.cancellation.max(cancellation);
             found.slack += magnitude;
         }
-        bias.keep_scale();
-        vectors[2] = vec![bias.beta];
+        if !negated {
+            bias.keep_scale();
+        }
+        vectors[BETA] = vec![bias.beta];
         kind = bias.kind;
         transforms.extend(bias.transform);
     }
     found.amplification = gain.iter().fold(1.0, |m: f64, g| m.max(g.abs()));
-    found.plan.absorbed.push(Absorbed { op, vectors, transforms, kind, addend: None });
+    found.plan.absorbed.push(Absorbed { transforms, kind, ..Absorbed::of(op, vectors) });
     found.plan.bypassed.push((sum, other));
     found.plan.dead = dead;
     if found.absent {
@@ -288,13 +306,20 @@ fn join(
 }
 
 /// Whether the diagonal stays finite.
-fn fits(cx: Cx<'_>, w: &Weight, positions: &[u64], addends: &[f64]) -> Result<(), FoldReason> {
+fn fits(
+    cx: Cx<'_>,
+    w: &Weight,
+    sign: f64,
+    positions: &[u64],
+    addends: &[f64],
+) -> Result<(), FoldReason> {
     let limit = w.dtype.max_finite().unwrap_or(f64::MAX);
     for (channel, (&p, &a)) in positions.iter().zip(addends).enumerate() {
         let mut old = [0.0];
         let read = cx.pool.read_exact_f64(w.resolved.entry, p, &mut old);
         read.map_err(|_| FoldReason::WeightsAbsent { blocker: None })?;
-        if (old[0] + a).is_nan() || (old[0] + a).abs() > limit {
+        let new = sign * old[0] + a;
+        if new.is_nan() || new.abs() > limit {
             return Err(FoldReason::Overflow { what: Role::Weight, channel: Some(channel) });
         }
     }

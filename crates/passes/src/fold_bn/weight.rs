@@ -3,11 +3,16 @@
 use super::{
     ask::Ask,
     cx::Cx,
+    linear::target,
+    plan::{Absorbed, Relative, Transform},
+    quantized::{Integers, integers},
     reason::{Blocker, FoldReason, Role},
     resolve::{Resolved, resolve},
 };
-use normfold_ir::{ChannelMap, ConstPool, DType, ElementMap, OpId, OpKind, Use, Value};
-use std::collections::HashSet;
+use normfold_ir::{
+    BiasSlot, ChannelMap, ConstPool, DType, ElementMap, Graph, OpId, OpKind, Use, Value,
+};
+use std::{collections::HashSet, sync::Arc};
 
 /// The weight of a linear op and what it says of channels.
 pub(super) struct Weight {
@@ -15,6 +20,52 @@ pub(super) struct Weight {
     /// Of the elements as the op sees them.
     pub(super) map: ChannelMap,
     pub(super) dtype: DType,
+    /// Where it is dequantized: the constant is then that of the integers.
+    pub(super) integers: Option<Integers>,
+}
+
+impl Weight {
+    /// Whether its elements are at hand.
+    pub(super) fn is_present(&self, cx: Cx<'_>) -> bool {
+        match &self.integers {
+            Some(integers) => integers.is_present(cx),
+            None => cx.pool.is_present(self.resolved.entry),
+        }
+    }
+
+    /// Multiplies its elements by a vector of `absorbed`: `map` says which factor an element has.
+    pub(super) fn scaled(
+        &self,
+        cx: Cx<'_>,
+        map: &ElementMap,
+        vector: usize,
+        absorbed: &mut Absorbed,
+        copied: &mut Vec<Arc<str>>,
+    ) -> Result<(), FoldReason> {
+        let at = Use { user: absorbed.op, operand: self.map.weight as u32 };
+        if let Some(integers) = &self.integers {
+            return integers.scaled(cx, at, map, vector, absorbed, copied);
+        }
+        let Some(own) = self.resolved.map(map) else {
+            let blocker = Blocker::of(cx.g, absorbed.op);
+            return Err(FoldReason::NotConstant { what: Role::Weight, blocker });
+        };
+        let target = target(cx, &self.resolved, at, Role::Weight, copied)?;
+        if cx.pool.is_present(self.resolved.entry) {
+            weight_overflow(cx.pool, self, &own, &absorbed.vectors[vector], cx.thorough)?;
+        }
+        let steps = vec![Relative::Scale { map: own, vector }];
+        absorbed.transforms.push(Transform { target, steps });
+        Ok(())
+    }
+
+    /// Whether the op has a bias operand.
+    pub(super) fn has_bias(&self, g: &Graph, op: OpId) -> bool {
+        match self.map.bias {
+            BiasSlot::PerChannel(slot) | BiasSlot::Broadcast(slot) => g.operand(op, slot).is_some(),
+            BiasSlot::None => false,
+        }
+    }
 }
 
 pub(super) fn weight(cx: Cx<'_>, op: OpId, erased: &HashSet<OpId>) -> Result<Weight, FoldReason> {
@@ -23,7 +74,27 @@ pub(super) fn weight(cx: Cx<'_>, op: OpId, erased: &HashSet<OpId>) -> Result<Wei
     let sides: &[u32] = if matches!(g.kind(op), OpKind::MatMul(_)) { &[1, 0] } else { &[1] };
     let mut first = None;
     for &side in sides {
-        match resolve(cx, Use { user: op, operand: side }, Role::Weight, erased) {
+        let at = Use { user: op, operand: side };
+        match integers(cx, at, erased) {
+            Ok(None) => {}
+            Ok(Some(integers)) => {
+                let behind = Use { user: integers.op, operand: 0 };
+                let map = ChannelMap::of(g.kind(op), side as usize, &integers.dims);
+                let Some(map) = map else {
+                    return Err(FoldReason::NoLinearProducer { blocker: Blocker::of(g, op) });
+                };
+                // Integers that are computed stay as they are.
+                let stored = resolve(cx, behind, Role::Weight, erased).ok().flatten();
+                let resolved = stored.unwrap_or_else(|| integers.scale.clone());
+                let dtype = integers.dtype;
+                return Ok(Weight { resolved, map, dtype, integers: Some(integers) });
+            }
+            Err(reason) => {
+                first.get_or_insert(reason);
+                continue;
+            }
+        }
+        match resolve(cx, at, Role::Weight, erased) {
             Ok(Some(resolved)) => {
                 let dtype = cx.pool.dtype(resolved.entry);
                 let Some(map) = ChannelMap::of(g.kind(op), side as usize, &resolved.dims) else {
@@ -35,7 +106,7 @@ pub(super) fn weight(cx: Cx<'_>, op: OpId, erased: &HashSet<OpId>) -> Result<Wei
                 if !resolved.computed && g.is_quantized(Value::new(resolved.op, 0)) {
                     return Err(FoldReason::Quantized { blocker: Blocker::of(g, resolved.op) });
                 }
-                return Ok(Weight { resolved, map, dtype });
+                return Ok(Weight { resolved, map, dtype, integers: None });
             }
             Ok(None) => {}
             Err(reason) => {
@@ -87,7 +158,7 @@ const HARMLESS_FACTOR: f64 = 1e6;
 
 /// Refuses factors that may make a weight infinite, looking at every element where `thorough` or where one of them is to
 /// be feared.
-pub(super) fn weight_overflow(
+fn weight_overflow(
     pool: &ConstPool,
     w: &Weight,
     map: &ElementMap,

@@ -4,7 +4,7 @@
 
 use super::{bytes, float, int, text};
 use crate::{onnx::model::AttributeView, save::Content};
-use normfold_ir::{BinaryKind, KernelOrder, OpKind, Padding, UnaryKind};
+use normfold_ir::{BinaryKind, KernelOrder, OpKind, PadMode, Padding, UnaryKind};
 
 /// The value of an attribute that is written.
 #[derive(Clone, PartialEq, Debug)]
@@ -188,6 +188,38 @@ pub(crate) fn encode(kind: &OpKind, opset: i64) -> Result<Encoded, String> {
                 }
                 _ => Err(format!("this form of `reshape` does not exist in opset {opset}")),
             }
+        }
+        // Padding amounts are attributes below 11; `pads` was called `paddings` in 1.
+        OpKind::Pad(p) => match (&p.amounts, opset) {
+            (Some(amounts), 2..=10) => {
+                let mode = match p.mode {
+                    PadMode::Constant => "constant",
+                    PadMode::Reflect => "reflect",
+                    PadMode::Edge => "edge",
+                    PadMode::Wrap => return Err("`wrap` padding needs opset 19".into()),
+                };
+                let value = p.value.unwrap_or(0.0) as f32;
+                let attrs = vec![
+                    attr("mode", Value::Text(mode), Value::Text("constant")),
+                    Attr { name: "pads", value: Value::Ints(amounts.clone()), default: false },
+                    attr("value", Value::Float(value), Value::Float(0.0)),
+                ];
+                Ok(Encoded { op_type: "Pad", attrs, required: 1 })
+            }
+            _ => Err(format!("this form of `pad` cannot be written in opset {opset}")),
+        },
+        // One scale per position of an axis since 13, per block since 21.
+        OpKind::Dequantize(d) => {
+            let mut attrs = Vec::new();
+            if opset >= 13 {
+                attrs.push(attr("axis", Value::Int(d.axis), Value::Int(1)));
+            } else if d.axis != 1 {
+                return Err(format!("an axis of `dequantize` needs opset 13, not {opset}"));
+            }
+            if opset >= 21 {
+                attrs.push(attr("block_size", Value::Int(d.block), Value::Int(0)));
+            }
+            since(10, Ok(Encoded { op_type: "DequantizeLinear", attrs, required: 2 }))
         }
         OpKind::Opaque(o) => Err(format!("creating or changing `{}` is not supported", o.name)),
         _ => Err(format!("creating or changing `{}` is not supported", kind.mnemonic())),

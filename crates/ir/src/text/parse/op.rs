@@ -63,7 +63,10 @@ impl<'a> Parser<'a> {
                 if !spec.captures.is_empty() {
                     self.expect(',')?;
                 }
-                let v = self.value(scope)?;
+                let v = match self.eat_keyword("none")? {
+                    true => None,
+                    false => Some(self.value(scope)?),
+                };
                 spec.captures.push(v);
             }
         }

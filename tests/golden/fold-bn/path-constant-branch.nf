@@ -1,0 +1,16 @@
+// RUN: --passes=fold-bn,dce
+// A constant that is a branch of a sum or a concatenation takes both itself.
+module @case {
+  graph @main(%x: tensor<1x2x4x4xf32>) -> (%y: tensor<1x2x4x4xf32>) {
+    %w = constant dense<[1.0, 2.0, 3.0, -4.0]> : tensor<2x2x1x1xf32>
+    %gamma = constant dense<[4.0, -1.0]> : tensor<2xf32>
+    %beta = constant dense<[0.5, 0.25]> : tensor<2xf32>
+    %mean = constant dense<[1.0, -2.0]> : tensor<2xf32>
+    %var = constant dense<[3.0, 0.0]> : tensor<2xf32>
+    %k = constant dense<[0.25, 0.5, 1.0, 2.0, -0.25, -0.5, -1.0, -2.0]> : tensor<1x2x1x4xf32>
+    %c = conv %x, %w "conv" : tensor<1x2x4x4xf32>
+    %s = add %c, %k "sum" : tensor<1x2x4x4xf32>
+    %y = batch_norm %s, %gamma, %beta, %mean, %var {eps = 1.0} "bn" : tensor<1x2x4x4xf32>
+    return %y
+  }
+}
