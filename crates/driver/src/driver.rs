@@ -1,8 +1,8 @@
 //! The driver: from an input to a report and a file.
 
 use crate::{
-    BeforeAfter, DriverError, Input, Opened, Report, Saved, instrument::Timer, report::census,
-    reproducer,
+    BeforeAfter, DriverError, Input, Opened, Report, Saved, instrument::Timer, layers::layers,
+    report::census, reproducer,
 };
 use normfold_frontends::FrontendError;
 use normfold_ir::{Module, OpKind, Remark, RemarkArg, RemarkKind};
@@ -28,6 +28,9 @@ pub struct RunOptions {
     pub reproducer: Option<PathBuf>,
     /// The same, if a pass fails or panics.
     pub reproducer_on_failure: Option<PathBuf>,
+    /// Measure the range of every weight that is folded into, before and after ([`Report::layers`]). Reads these weights
+    /// twice; memory does not grow with them.
+    pub ranges: bool,
 }
 
 /// How a module is written.
@@ -115,12 +118,19 @@ impl Driver {
             (Some(_), false) => Some(opened.module().clone()),
             _ => None,
         };
+        // A copy costs the graphs alone: constants are shared.
+        let before = options.ranges.then(|| opened.module().clone());
         let size = opened.size();
         let result =
             self.run_module(opened.module_mut(), pipeline, options.manager, instrumentation);
         let error = match result {
             Ok(mut report) => {
                 report.size = size.map(|before| BeforeAfter { before, after: before });
+                if let Some(before) = before {
+                    let _entered = tracing::info_span!("ranges").entered();
+                    let folds = report.verdicts().filter(|r| r.kind == RemarkKind::Passed);
+                    report.layers = Some(layers(&before, opened.module(), folds));
+                }
                 return Ok(report);
             }
             Err(DriverError::Pass { error, .. }) => error,

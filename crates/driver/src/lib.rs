@@ -29,6 +29,7 @@
 mod driver;
 mod error;
 mod instrument;
+mod layers;
 mod opened;
 pub mod reasons;
 mod report;
@@ -37,6 +38,7 @@ mod reproducer;
 pub use driver::{Driver, RunOptions, SaveOptions};
 pub use error::DriverError;
 pub use instrument::{Around, IrDumps};
+pub use layers::Layer;
 pub use opened::{Input, Opened, Saved};
 pub use report::{BatchNorms, BeforeAfter, Report};
 

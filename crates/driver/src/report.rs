@@ -1,5 +1,6 @@
 //! What a run did, as data: counts, verdicts, remarks, sizes. How it is shown is somebody else's affair.
 
+use crate::Layer;
 use indexmap::IndexMap;
 use normfold_ir::{Module, OpKind, Remark, RemarkArg, RemarkKind};
 use normfold_passes::PassReport;
@@ -38,6 +39,8 @@ pub struct Report {
     /// The largest rounding of a weight that was computed while it was written, relative to the largest weight of its channel;
     /// `None` when none was.
     pub largest_rounding: Option<f64>,
+    /// The linear ops that were folded into, with the ranges of their weights; `None` unless asked for.
+    pub layers: Option<Vec<Layer>>,
     /// The files written, the model first.
     pub written: Vec<PathBuf>,
     /// How often the run was repeated because folded weights turned out not to be finite while they were written.

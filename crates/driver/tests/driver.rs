@@ -284,3 +284,56 @@ fn overflow_found_while_writing_keeps_the_batch_norm() {
     assert_eq!(report.pipeline, "fold-bn");
     assert_eq!(fs::read(&model).expect("the model"), fs::read(&output).expect("the output"));
 }
+
+const LAYERS: &str = r#"module @case {
+  graph @main(%x: tensor<2x3xf32>) -> (%y: tensor<2x2xf32>, %z: tensor<2x2xf32>) {
+    %w = constant dense<[1.0, -2.0, 0.5, 0.0, 4.0, 0.0]> : tensor<3x2xf32>
+    %u = constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<2x2xf32>
+    %gamma = constant dense<[2.0, 0.0]> : tensor<2xf32>
+    %beta = constant dense<[0.5, 0.25]> : tensor<2xf32>
+    %mean = constant dense<[1.0, 0.0]> : tensor<2xf32>
+    %var = constant dense<[1.0, 1.0]> : tensor<2xf32>
+    %c = linear %x, %w : tensor<2x2xf32>
+    %n = batch_norm %c, %gamma, %beta, %mean, %var {eps = 0.0} "first" : tensor<2x2xf32>
+    %r = relu %n : tensor<2x2xf32>
+    %y = batch_norm %r, %gamma, %beta, %mean, %var {eps = 0.0} "second" : tensor<2x2xf32>
+    %m = batch_norm %r, %gamma, %beta, %mean, %var {eps = 0.0} "third" : tensor<2x2xf32>
+    %z = linear %m, %u "ahead" : tensor<2x2xf32>
+    return %y, %z
+  }
+}
+"#;
+
+/// Whichever way a fold goes, ranges are those of output channels; ops without a name are told apart.
+#[test]
+fn ranges_are_measured_when_asked_for() {
+    let driver = driver();
+    let pipeline = driver.parse_pipeline("fold-bn,dce").expect("a pipeline");
+    let open = || {
+        let text = LAYERS.into();
+        driver.open(Input::Text { name: "case".into(), text }).expect("a module")
+    };
+    let mut options = RunOptions::default();
+    let report = driver.run(&mut open(), &pipeline, &options, &mut []).expect("a run");
+    assert_eq!(report.layers, None);
+    options.ranges = true;
+    let report = driver.run(&mut open(), &pipeline, &options, &mut []).expect("a run");
+    let layers = report.layers.expect("layers");
+    let of = |i: usize| {
+        let l = &layers[i];
+        let values = |r: &normfold_driver::passes::LayerRanges| r.values.clone().expect("elements");
+        (l, values(&l.before), values(l.after.as_ref().expect("the op")))
+    };
+    assert_eq!(layers.len(), 2);
+    let (back, before, after) = of(0);
+    assert_eq!((&*back.location, back.folds.len(), back.before.channels), ("c", 1, 2));
+    assert_eq!((before.min, before.max), (vec![0.5, 0.0], vec![4.0, 2.0]));
+    assert_eq!((&after.max, after.bias.as_deref()), (&vec![8.0, 0.0], Some(&[-1.5, 0.25][..])));
+    assert_eq!(after.dead().collect::<Vec<_>>(), [1]);
+    let (ahead, before, after) = of(1);
+    assert_eq!((&*ahead.location, &*ahead.folds[0]), ("ahead", "third"));
+    assert_eq!((before.min, before.max), (vec![1.0, 2.0], vec![3.0, 4.0]));
+    // Rows are input channels: the second one is scaled by 0.
+    assert_eq!((after.min, after.max), (vec![0.0, 0.0], vec![2.0, 4.0]));
+    assert_eq!(after.bias, Some(vec![-1.5 + 0.75, -3.0 + 1.0]));
+}

@@ -1,5 +1,6 @@
 //! Diagnostics (the input or the compiler is wrong) and remarks (what an optimization did, or why not).
 
+use crate::OpId;
 use std::{fmt, sync::Arc};
 
 /// How bad a diagnostic is.
@@ -103,6 +104,8 @@ pub struct Remark {
     pub message: String,
     /// Further facts by name, in order.
     pub args: Vec<(&'static str, RemarkArg)>,
+    /// The ops of the graph that took part and that names may not tell apart, e.g. those that a fold changed.
+    pub ops: Vec<OpId>,
 }
 
 impl Remark {

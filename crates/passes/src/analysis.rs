@@ -2,10 +2,12 @@
 
 mod certain;
 pub(crate) mod constants;
+mod ranges;
 
 pub use certain::{CertainType, CertainTypes, Extents};
 pub(crate) use certain::{attr_or_fixed, fixed_ints};
 pub use constants::{Constants, Constness, NotConstant};
+pub use ranges::{ChannelRanges, LayerRanges, RangeReader};
 
 use indexmap::IndexMap;
 use normfold_ir::{ConstPool, Graph};

@@ -33,6 +33,7 @@ mod step;
 mod weight;
 
 pub use reason::{Blocker, FoldReason, Role};
+pub(crate) use resolve::permuted;
 
 use crate::{
     CertainTypes, Constness, Globs, Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec,
@@ -42,7 +43,7 @@ use certificate::Certificate;
 use cx::{Cx, Entries, Positions};
 use normfold_ir::{ConstPool, Graph, OpId, Reason, Remark, RemarkArg, Value};
 use roots::Root;
-use search::{Found, Norms, Search};
+use search::{Found, Norms, Search, affine_at};
 use std::sync::Arc;
 
 option_enum! {
@@ -206,7 +207,7 @@ impl Pass for FoldBn {
                     Err(reason) => Verdict::Kept(reason),
                     Ok(_) if !cx.may_rewrite() => Verdict::Kept(FoldReason::RewriteLimit),
                     Ok(found) => {
-                        let along = self.along(graph, cx, &roots, i, &found);
+                        let along = self.along(graph, cx, &state, &roots, i, &found);
                         let verdict = self.commit(graph, cx, &mut state, &roots[i], found)?;
                         if matches!(verdict, Verdict::Folded(_)) {
                             again = true;
@@ -326,16 +327,19 @@ impl FoldBn {
         &self,
         graph: &Graph,
         cx: &PassCx<'_>,
+        state: &State,
         roots: &[Root],
         own: usize,
         found: &Found,
     ) -> Vec<(usize, Remark)> {
         let gone = |op: OpId| found.plan.bypassed.iter().any(|b| b.0 == op);
         let others = roots.iter().enumerate().filter(|(k, r)| *k != own && gone(r.op));
-        others
-            .filter(|(_, r)| graph.contains(r.op))
-            .map(|(k, r)| (k, remark::along(cx, graph, r.op, roots[own].op, found)))
-            .collect()
+        let remark = |r: &Root| {
+            let of = affine_at(self.cx(graph, cx.constants(), state), r.op);
+            let (s, parameters) = of.map(|(a, p)| (a.ask.s, p)).unwrap_or_default();
+            remark::along(cx, graph, r.op, roots[own].op, found, (&s, parameters))
+        };
+        others.filter(|(_, r)| graph.contains(r.op)).map(|(k, r)| (k, remark(r))).collect()
     }
 
     /// Commits a fold and compares the path with what it was.

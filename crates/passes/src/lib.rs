@@ -114,7 +114,8 @@ mod pipeline;
 mod registry;
 
 pub use analysis::{
-    Analysis, CertainType, CertainTypes, Constants, Constness, Extents, NotConstant, Preserved,
+    Analysis, CertainType, CertainTypes, ChannelRanges, Constants, Constness, Extents, LayerRanges,
+    NotConstant, Preserved, RangeReader,
 };
 pub use canonicalize::Canonicalize;
 pub use dce::Dce;

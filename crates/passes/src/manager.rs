@@ -219,6 +219,7 @@ impl Run<'_, '_, '_, '_> {
             code: NO_CONVERGENCE,
             message: format!("`{body}` still changes the module after {max} rounds"),
             args: Vec::new(),
+            ops: Vec::new(),
         });
         Ok(changed)
     }

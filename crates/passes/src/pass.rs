@@ -289,6 +289,7 @@ impl PassCx<'_> {
                 code: NO_CONVERGENCE,
                 message: format!("stopped after {cap} rewrites, most of them by `{most}`"),
                 args: Vec::new(),
+                ops: Vec::new(),
             });
         }
         out
@@ -330,6 +331,7 @@ impl PassCx<'_> {
             code,
             message: message.into(),
             args: Vec::new(),
+            ops: Vec::new(),
         }
     }
 

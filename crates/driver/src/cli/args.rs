@@ -115,6 +115,9 @@ pub(crate) struct OptArgs {
     /// How to report
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Human)]
     pub(crate) format: Format,
+    /// Also write the JSON report to FILE, with the range of every weight and bias that was folded into
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) report: Option<PathBuf>,
     /// Threads that write the output; 0 for one per processor
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,

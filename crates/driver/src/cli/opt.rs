@@ -12,6 +12,7 @@ use normfold_driver::{
     ir::text::{self, PrintOptions},
     passes::{Instrumentation, ManagerOptions},
 };
+use normfold_frontends::save::{Content, WriteOptions, write_file};
 use std::{
     cell::RefCell,
     io::{self, Read},
@@ -45,6 +46,9 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
     let start = Instant::now();
     let driver = Driver::new();
     check_dump_names(&driver, args)?;
+    if args.report.is_some() && args.report == args.output {
+        return Err(Failure::Usage("--report and -o name the same file".into()));
+    }
     // A wrong pipeline is told before a long read.
     let given = driver.parse_pipeline(args.source.passes.as_deref().unwrap_or(DEFAULT))?;
     let mut opened = driver.open(read(&args.source.input)?)?;
@@ -58,6 +62,7 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
         options.manager = options.manager.verify_each(true);
     }
     options.reproducer = args.reproducer.clone();
+    options.ranges = args.report.is_some();
     options.reproducer_on_failure = args.output.as_deref().map(reproducer_beside);
 
     let shown = RefCell::new(&mut *out);
@@ -72,7 +77,8 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
     if args.emit == Some(Emit::Ir) {
         let report = driver.run(&mut opened, &pipeline, &options, &mut watchers)?;
         drop(dumps);
-        return emit(args, &opened, &report, start, out);
+        emit(args, &opened, &report, start, out)?;
+        return write_report(args, &report, start);
     }
     let report = match &args.output {
         None => driver.run(&mut opened, &pipeline, &options, &mut watchers)?,
@@ -89,6 +95,19 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
     drop(dumps);
     let written = args.output.as_ref().map(|p| p.display().to_string());
     tell(args, &report, written.as_deref(), start, out)?;
+    write_report(args, &report, start)
+}
+
+/// Writes the JSON report where `--report` says; it appears complete or not at all.
+fn write_report(args: &OptArgs, report: &Report, start: Instant) -> Result<(), Failure> {
+    let Some(path) = &args.report else { return Ok(()) };
+    let output = args.output.as_ref().map(|p| p.display().to_string());
+    let frame = frame(args, output.as_deref(), start);
+    let json = summary::json(report, &frame, RemarkFilter::All, args.timing);
+    let mut content = Content::new();
+    content.bytes(format!("{json:#}\n").as_bytes());
+    write_file(&content, &[], &[], path, WriteOptions::default())
+        .map_err(|source| DriverError::Write { path: path.clone(), source })?;
     Ok(())
 }
 

@@ -5,8 +5,9 @@ use super::{
     output::{BAD, FAINT, GOOD, NOTE, STRONG, Styled, bytes},
 };
 use normfold_driver::{
-    BatchNorms, Report,
+    BatchNorms, Layer, Report,
     ir::{Remark, RemarkArg, RemarkKind},
+    passes::LayerRanges,
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -247,9 +248,38 @@ pub(crate) fn json(
             pass
         })
         .collect();
+    if let Some(layers) = &report.layers {
+        object["layers"] = layers.iter().map(layer).collect();
+    }
     object["remarks"] =
         report.remarks.iter().filter(|r| passes_filter(r, filter)).map(remark).collect();
     object
+}
+
+/// A layer as a JSON object.
+fn layer(l: &Layer) -> Value {
+    json!({
+        "graph": &*l.graph,
+        "op": &*l.op,
+        "location": &*l.location,
+        "folds": l.folds.iter().map(|f| &**f).collect::<Vec<_>>(),
+        "channels": l.before.channels,
+        "before": ranges(&l.before),
+        "after": l.after.as_ref().map(ranges),
+    })
+}
+
+fn ranges(r: &LayerRanges) -> Value {
+    let list = |values: &[f64]| values.iter().map(|v| number(*v)).collect::<Value>();
+    let v = r.values.as_ref();
+    json!({
+        "weight": &*r.weight,
+        "bias": r.bias.as_deref(),
+        "w_min": v.map(|v| list(&v.min)),
+        "w_max": v.map(|v| list(&v.max)),
+        "b": v.and_then(|v| v.bias.as_deref()).map(list),
+        "dead": v.map(|v| v.dead().collect::<Vec<_>>()),
+    })
 }
 
 /// A remark as a JSON object.

@@ -138,6 +138,12 @@ fn json() {
     place.write("tiny.nf", MODULE);
     check!(place, "json-opt", ["opt", "tiny.nf", "-o", "out.nf", "--format=json"]);
     check!(place, "json-explain", ["explain", "tiny.nf", "--format=json"]);
+    let reported = ["opt", "tiny.nf", "-o", "out.nf", "-q", "--report=report.json"];
+    check!(place, "report", reported);
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false, snapshot_path => "../snapshots" }, {
+        insta::assert_snapshot!("report-file", fs::read_to_string(place.path("report.json")).unwrap());
+    });
+    check!(place, "usage-report-is-output", ["opt", "tiny.nf", "-o", "x", "--report=x"]);
     let timed = place.run(&["opt", "tiny.nf", "--format=json", "--timing", "--remarks=none"]);
     let report: serde_json::Value = serde_json::from_str(&timed.stdout).expect("JSON");
     assert!(report["seconds"].as_f64().is_some_and(|s| s > 0.0));

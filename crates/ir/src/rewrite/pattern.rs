@@ -117,6 +117,7 @@ impl<P: RewritePattern> DynPattern for P {
                 code: reason.code(),
                 message: reason.to_string(),
                 args: Vec::new(),
+                ops: Vec::new(),
             })),
         }
     }

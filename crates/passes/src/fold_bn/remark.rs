@@ -1,6 +1,7 @@
 //! Remarks: what became of a root.
 
 use super::{
+    affine::Parameters,
     reason::{Blocker, FoldReason},
     search::Found,
 };
@@ -45,10 +46,9 @@ pub(super) fn folded(cx: &PassCx<'_>, g: &Graph, root: OpId, found: &Found) -> R
     let magnitudes = || own.iter().map(|s| s.abs());
     let message = format!("into {}{through}{copied}", names(&into));
     let mut r = cx.about(g, root, RemarkKind::Passed, "folded", message);
-    let first = |f: fn(&Blocker) -> Arc<str>| into.first().map(f).unwrap_or_default();
     r.args = vec![
-        ("into", RemarkArg::Str(first(|b| b.location.clone()))),
-        ("into-op", RemarkArg::Str(first(|b| b.op.clone()))),
+        ("into", RemarkArg::Str(first(&into, |b| &b.location))),
+        ("into-op", RemarkArg::Str(first(&into, |b| &b.op))),
         ("absorbers", RemarkArg::List(into.iter().map(|b| b.location.clone()).collect())),
         ("direction", direction(found)),
         ("through", RemarkArg::List(via)),
@@ -58,22 +58,54 @@ pub(super) fn folded(cx: &PassCx<'_>, g: &Graph, root: OpId, found: &Found) -> R
         ("cancellation", RemarkArg::Float(found.cancellation)),
         ("gamma", RemarkArg::Floats(found.parameters.gamma.clone())),
         ("beta", RemarkArg::Floats(found.parameters.beta.clone())),
+        ("composed", composed(g, root, found)),
     ];
+    r.ops = ops(found);
     r
 }
 
-/// The remark of a root that goes where `with` goes.
-pub(super) fn along(cx: &PassCx<'_>, g: &Graph, root: OpId, with: OpId, found: &Found) -> Remark {
+/// The linear ops and batch norms that change.
+fn ops(found: &Found) -> Vec<OpId> {
+    found.plan.absorbed.iter().map(|a| a.op).collect()
+}
+
+/// The other ops that go: batch norms and arithmetic on the way.
+fn composed(g: &Graph, root: OpId, found: &Found) -> RemarkArg {
+    let others = found.plan.bypassed.iter().filter(|b| b.0 != root);
+    RemarkArg::List(others.map(|b| Blocker::of(g, b.0).to_string().into()).collect())
+}
+
+/// The remark of a root that goes where `with` goes; `own` is what it does by itself.
+pub(super) fn along(
+    cx: &PassCx<'_>,
+    g: &Graph,
+    root: OpId,
+    with: OpId,
+    found: &Found,
+    own: (&[f64], Parameters),
+) -> Remark {
     let into = absorbers(g, found);
     let message = format!("into {}, together with {}", names(&into), Blocker::of(g, with));
     let mut r = cx.about(g, root, RemarkKind::Passed, "folded", message);
-    let location = into.first().map(|b| b.location.clone()).unwrap_or_default();
+    let (s, Parameters { gamma, beta }) = own;
     r.args = vec![
-        ("into", RemarkArg::Str(location)),
+        ("into", RemarkArg::Str(first(&into, |b| &b.location))),
+        ("into-op", RemarkArg::Str(first(&into, |b| &b.op))),
+        ("absorbers", RemarkArg::List(into.iter().map(|b| b.location.clone()).collect())),
         ("direction", direction(found)),
         ("with", RemarkArg::Str(g.location(with))),
+        ("scale-min", RemarkArg::Float(s.iter().fold(f64::INFINITY, |m, s| m.min(s.abs())))),
+        ("scale-max", RemarkArg::Float(s.iter().fold(0.0, |m, s| m.max(s.abs())))),
+        ("gamma", RemarkArg::Floats(gamma)),
+        ("beta", RemarkArg::Floats(beta)),
     ];
+    r.ops = ops(found);
     r
+}
+
+/// A property of the first op, or nothing.
+fn first(list: &[Blocker], of: fn(&Blocker) -> &Arc<str>) -> Arc<str> {
+    list.first().map(of).cloned().unwrap_or_default()
 }
 
 pub(super) fn kept(cx: &PassCx<'_>, g: &Graph, root: OpId, reason: &FoldReason) -> Remark {

@@ -210,7 +210,7 @@ pub(super) fn not_constant(g: &Graph, v: Value, what: Role, e: NotConstant) -> F
 
 /// The map of the elements of x, where `map` is that of `transpose(x, perm)`, whose extents are `dims`. Each term must
 /// speak of one axis.
-fn permuted(map: &ElementMap, dims: &[u64], perm: &[usize]) -> Option<ElementMap> {
+pub(crate) fn permuted(map: &ElementMap, dims: &[u64], perm: &[usize]) -> Option<ElementMap> {
     let mut base = vec![0; dims.len()];
     for (k, &p) in perm.iter().enumerate() {
         *base.get_mut(p)? = *dims.get(k)?;
