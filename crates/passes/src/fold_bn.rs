@@ -20,6 +20,7 @@ mod cx;
 mod forward;
 mod geometry;
 mod linear;
+mod pairs;
 mod plan;
 mod quantized;
 mod reason;
@@ -32,6 +33,7 @@ mod sideways;
 mod step;
 mod weight;
 
+pub use pairs::{AmbiguousName, Pairs};
 pub use reason::{Blocker, FoldReason, Role};
 pub(crate) use resolve::permuted;
 
@@ -41,7 +43,8 @@ use crate::{
 };
 use certificate::Certificate;
 use cx::{Cx, Entries, Positions};
-use normfold_ir::{ConstPool, Graph, OpId, Reason, Remark, RemarkArg, Value};
+use normfold_ir::{ConstPool, Graph, Module, OpId, Reason, Remark, RemarkArg, Value};
+use pairs::Sightings;
 use roots::Root;
 use search::{Found, Norms, Search, affine_at};
 use std::sync::Arc;
@@ -97,6 +100,8 @@ pass_options! {
         only: Globs = Globs::default(),
         /// Keep batch norms whose name matches.
         skip: Globs = Globs::default(),
+        /// Fold only the batch norms of these pairs, each into the linear op that stands before its name.
+        pairs: Pairs = Pairs::default(),
         /// What to do about a weight or bias that other ops read too.
         shared: Shared = Shared::Copy,
         /// Bytes of the largest shared constant that an op gets a copy of.
@@ -116,6 +121,7 @@ pass_options! {
 /// The pass `fold-bn`.
 pub struct FoldBn {
     options: FoldBnOptions,
+    sightings: Sightings,
 }
 
 impl PassSpec for FoldBn {
@@ -148,7 +154,7 @@ certificate measured, or the reason why it is kept. A kept batch norm is left ex
     };
 
     fn new(options: Self::Options) -> Self {
-        Self { options }
+        Self { options, sightings: Sightings::default() }
     }
 }
 
@@ -187,6 +193,7 @@ impl Pass for FoldBn {
             positions: Positions::of(&order, graph.slot_bound()),
         };
         let roots = roots::find(self.cx(graph, cx.constants(), &state), &order);
+        self.sightings.look(&self.options.pairs, graph, &roots);
         let mut verdicts: Vec<Option<Verdict>> = roots.iter().map(|_| None).collect();
         let mut changed = false;
         let mut sideways = false;
@@ -243,6 +250,10 @@ impl Pass for FoldBn {
         }
         Ok(PassOutcome::from_changed(changed))
     }
+
+    fn finish(&mut self, module: &Module) -> Vec<Remark> {
+        self.sightings.missing(&self.options.pairs, Self::INFO.name, module)
+    }
 }
 
 impl FoldBn {
@@ -265,14 +276,19 @@ impl FoldBn {
     /// Everything that must hold for a root to fold, on the graph as it is.
     fn check(&self, cx: Cx<'_>, root: &Root, sideways: bool) -> Result<Found, FoldReason> {
         let name = cx.g.location(root.op);
-        let o = &self.options;
-        if !o.only.is_empty() && !o.only.matches(&name) || o.skip.matches(&name) {
-            return Err(FoldReason::NotSelected);
+        if !self.selects(&name) {
+            return Err(FoldReason::NotSelected { blocker: None });
         }
-        let overflowing = o.overflowing.matches(&name);
+        let overflowing = self.options.overflowing.matches(&name);
         let cx = Cx { thorough: overflowing || cx.thorough, ..cx };
         let found = self.search(cx, root).or_else(|reason| match sideways {
-            true => sideways::run(cx, root.op).map_err(|_| reason),
+            true => {
+                let found = sideways::run(cx, root.op).and_then(|f| self.allows(cx.g, root, f));
+                found.map_err(|e| match e {
+                    FoldReason::PairMismatch { .. } => e,
+                    _ => reason,
+                })
+            }
             false => Err(reason),
         })?;
         if overflowing {
@@ -281,13 +297,43 @@ impl FoldBn {
         Ok(found)
     }
 
+    /// Whether the options let a batch norm of that name fold.
+    fn selects(&self, name: &str) -> bool {
+        let o = &self.options;
+        (o.only.is_empty() || o.only.matches(name))
+            && !o.skip.matches(name)
+            && (o.pairs.is_empty() || o.pairs.has(name))
+    }
+
+    /// A fold that changes nothing that the options leave alone, and goes where they say.
+    fn allows(&self, g: &Graph, root: &Root, found: Found) -> Result<Found, FoldReason> {
+        let o = &self.options;
+        let refuses = |op: OpId| match affine::batch_norm(g, op) {
+            Some(_) => !self.selects(&g.location(op)),
+            None => o.skip.matches(&g.location(op)),
+        };
+        let gone = found.plan.bypassed.iter().map(|b| b.0);
+        let merged =
+            found.plan.absorbed.iter().map(|a| a.op).filter(|&op| {
+                affine::batch_norm(g, op).is_some() && o.skip.matches(&g.location(op))
+            });
+        if let Some(op) = gone.filter(|&op| refuses(op)).chain(merged).next() {
+            return Err(FoldReason::NotSelected { blocker: Some(Blocker::of(g, op)) });
+        }
+        if !o.pairs.is_empty() {
+            o.pairs.check(g, &g.location(root.op), &found)?;
+        }
+        Ok(found)
+    }
+
     /// Backward first, then forward, then into an earlier batch norm. Of two reasons the one that is nearer to a fold
     /// counts.
     fn search(&self, cx: Cx<'_>, root: &Root) -> Result<Found, FoldReason> {
         let direction = self.options.direction;
+        let allow = |found| self.allows(cx.g, root, found);
         let back = match direction {
             Direction::Forward => None,
-            _ => Some(Search::run(cx, root.op, Norms::Compose)),
+            _ => Some(Search::run(cx, root.op, Norms::Compose).and_then(allow)),
         };
         let back = match back {
             Some(Ok(found)) => return Ok(found),
@@ -296,12 +342,12 @@ impl FoldBn {
         };
         let ahead = match direction {
             Direction::Backward => None,
-            _ => match forward::run(cx, root.op, false) {
+            _ => match forward::run(cx, root.op, false).and_then(allow) {
                 Ok(found) => return Ok(found),
                 Err(FoldReason::PaddedShift { blocker })
                     if self.options.residual_shift == ResidualShift::Add =>
                 {
-                    match forward::run(cx, root.op, true) {
+                    match forward::run(cx, root.op, true).and_then(allow) {
                         Ok(found) => return Ok(found),
                         Err(_) => Some(FoldReason::PaddedShift { blocker }),
                     }
@@ -310,7 +356,7 @@ impl FoldBn {
             },
         };
         if back.is_some()
-            && let Ok(found) = Search::run(cx, root.op, Norms::Absorb)
+            && let Ok(found) = Search::run(cx, root.op, Norms::Absorb).and_then(allow)
         {
             return Ok(found);
         }
@@ -318,7 +364,7 @@ impl FoldBn {
             (Some(back), Some(ahead)) if back.is_dead_end() && ahead.is_near() => ahead,
             (Some(back), _) => back,
             (None, Some(ahead)) => ahead,
-            (None, None) => FoldReason::NotSelected,
+            (None, None) => FoldReason::NotSelected { blocker: None },
         })
     }
 

@@ -119,7 +119,10 @@ pub use analysis::{
 };
 pub use canonicalize::Canonicalize;
 pub use dce::Dce;
-pub use fold_bn::{Blocker, Direction, FoldBn, FoldBnOptions, FoldReason, Role, Shared};
+pub use fold_bn::{
+    AmbiguousName, Blocker, Direction, FoldBn, FoldBnOptions, FoldReason, Pairs, ResidualShift,
+    Role, Shared,
+};
 pub use manager::{
     Instrumentation, ManagerOptions, PassManager, PassReport, PassRun, PipelineReport,
 };

@@ -239,6 +239,8 @@ impl Run<'_, '_, '_, '_> {
         }
         match self.over_graphs(at, name).and_then(|changed| self.verify_after(name, changed)) {
             Ok(changed) => {
+                let remarks = self.steps[at].pass.finish(self.module);
+                self.steps[at].ledger.remarks.extend(remarks);
                 tracing::debug!(changed, rewrites = self.steps[at].ledger.rewrites, "finished");
                 self.steps[at].changed |= changed;
                 for i in self.instrumentation.iter_mut() {

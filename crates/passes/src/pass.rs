@@ -6,7 +6,7 @@ use crate::{
 };
 use indexmap::IndexMap;
 use normfold_ir::{
-    ConstId, ConstPool, Event, Graph, GreedyConfig, GreedyOutcome, OpId, PatternRewriter,
+    ConstId, ConstPool, Event, Graph, GreedyConfig, GreedyOutcome, Module, OpId, PatternRewriter,
     PatternSet, Remark, RemarkKind, Use, apply_greedily,
 };
 use std::{collections::HashMap, sync::Arc};
@@ -26,6 +26,12 @@ pub trait Pass: Send {
     /// A bug of the compiler, or a graph that breaks an invariant. That something could not be optimized is no error: it
     /// is a [`Remark`].
     fn run(&mut self, graph: &mut Graph, cx: &mut PassCx<'_>) -> Result<PassOutcome, PassError>;
+
+    /// Remarks about the module as a whole, asked for after each run over its graphs.
+    fn finish(&mut self, module: &Module) -> Vec<Remark> {
+        let _ = module;
+        Vec::new()
+    }
 }
 
 /// A pass that can be named in a pipeline.

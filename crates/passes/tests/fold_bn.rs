@@ -6,7 +6,7 @@ use normfold_ir::{
     RemarkKind, Return, Spatial, TensorType, Type, Value,
     eval::{Binding, Evaluator, Tensor},
 };
-use normfold_passes::{PassManager, Pipeline, builtin};
+use normfold_passes::{FoldBn, FoldBnOptions, Pairs, PassManager, Pipeline, builtin};
 
 /// Deterministic values in [−1, 1], no two neighbours alike.
 fn values(n: u64, seed: u64) -> Vec<f64> {
@@ -188,4 +188,38 @@ fn matrix_products() {
     check(&case(MatMul {}, &[2, 3, 5], &[5, 4], 4, 2));
     check(&Case { weight_left: true, ..case(MatMul {}, &[2, 5, 3], &[4, 5], 4, 1) });
     check(&Case { weight_left: true, ..case(MatMul {}, &[5, 3], &[4, 5], 4, 0) });
+}
+
+#[test]
+fn pairs_of_ops() {
+    let text = r#"module @m {
+      graph @main(%x: tensor<1x2xf32>) -> (%y: tensor<1x2xf32>) {
+        %w = constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<2x2xf32>
+        %one = constant splat<1.5> : tensor<2xf32>
+        %a = linear %x, %w "fc1" : tensor<1x2xf32>
+        %b = batch_norm %a, %one, %one, %one, %one "bn1" : tensor<1x2xf32>
+        %c = linear %b, %w "fc2" : tensor<1x2xf32>
+        %d = relu %c "same" : tensor<1x2xf32>
+        %y = relu %d "same" : tensor<1x2xf32>
+        return %y
+      }
+    }"#;
+    let mut m = normfold_ir::text::parse(text).expect("a module");
+    let g = m.graph(m.main().expect("a main graph"));
+    let op = |name: &str| g.ops().find(|&op| &*g.location(op) == name).expect("an op");
+    let pairs = Pairs::of_ops(g, [(op("fc2"), op("bn1"))]).expect("names");
+    assert_eq!(pairs, Pairs::new([("fc2", "bn1")]));
+    let ambiguous = Pairs::of_ops(g, [(op("same"), op("bn1"))]).expect_err("two ops");
+    assert_eq!(ambiguous.to_string(), "\"same\" is the name of several ops");
+    let options = FoldBnOptions { pairs, ..FoldBnOptions::default() };
+    let pipeline = Pipeline::new().with::<FoldBn>(options);
+    // What the pipeline prints is read as the same.
+    assert_eq!(Pipeline::parse(&pipeline.to_string(), &builtin()).expect("a pipeline"), pipeline);
+    // A second round finds nothing of the pair, and knows why.
+    let rounds = Pipeline::new().fixpoint(pipeline);
+    let report = PassManager::default().run(&rounds, &mut m).expect("no failure");
+    let remarks: Vec<String> = report.remarks.iter().map(ToString::to_string).collect();
+    assert_eq!(remarks.len(), 1, "{remarks:?}");
+    let into = r#"fold-bn: batch_norm "bn1": folded: into linear "fc2", with its own copy of w"#;
+    assert_eq!(remarks[0], into);
 }

@@ -89,6 +89,7 @@ pub(crate) fn human(out: &mut impl Write, report: &Report, frame: &Frame<'_>) ->
     for r in report.remarks.iter().filter(|r| r.kind == RemarkKind::Failure) {
         out.write_fmt(format_args!("  {}\n", Styled(BAD, r)))?;
     }
+    facts(out, report)?;
     if report.repeats > 0 {
         out.write_fmt(format_args!(
             "  {}\n",
@@ -112,6 +113,15 @@ pub(crate) fn human(out: &mut impl Write, report: &Report, frame: &Frame<'_>) ->
             out.write_fmt(format_args!("{}\n", Styled(FAINT, "nothing was written: give -o FILE")))
         }
     }
+}
+
+/// What the fold found out about its options rather than about a batch norm.
+pub(crate) fn facts(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let told = |r: &&Remark| r.kind == RemarkKind::Analysis && r.pass == "fold-bn";
+    report.remarks.iter().filter(told).try_for_each(|r| {
+        let line = format!("{}: {}: {}", r.location, r.code, r.message);
+        out.write_fmt(format_args!("  {}\n", Styled(NOTE, line)))
+    })
 }
 
 /// What was asked for beside the summary.

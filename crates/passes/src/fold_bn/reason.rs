@@ -90,7 +90,8 @@ pub enum FoldReason {
     NotExpressible { what: &'static str },
     WeightsAbsent { blocker: Option<Blocker> },
     Uncertified { message: String },
-    NotSelected,
+    PairMismatch { blocker: Option<Blocker>, named: Arc<str> },
+    NotSelected { blocker: Option<Blocker> },
     RewriteLimit,
 }
 
@@ -115,7 +116,9 @@ impl FoldReason {
             | ChannelMismatch { blocker, .. }
             | UnknownRank { blocker }
             | UnsupportedType { blocker, .. } => Some(blocker),
-            WeightsAbsent { blocker } => blocker.as_ref(),
+            WeightsAbsent { blocker } | PairMismatch { blocker, .. } | NotSelected { blocker } => {
+                blocker.as_ref()
+            }
             _ => None,
         }
     }
@@ -130,6 +133,7 @@ impl FoldReason {
                 | NoLinearProducer { .. }
                 | CustomDomain { .. }
                 | RegionBoundary { .. }
+                | PairMismatch { .. }
         )
     }
 
@@ -183,7 +187,8 @@ impl FoldReason {
             NotExpressible { .. } => "a document of a newer version",
             WeightsAbsent { .. } => "give the weights: everything else allows the fold",
             Uncertified { .. } => "an op whose result can be computed",
-            NotSelected => "select it: see the options only and skip",
+            PairMismatch { .. } => "name the ops that it folds into",
+            NotSelected { .. } => "select it: see the options only, skip and pairs",
             RewriteLimit => "raise the limit of rewrites",
         }
     }
@@ -219,6 +224,7 @@ impl Reason for FoldReason {
         "not-expressible",
         "weights-absent",
         "uncertified",
+        "pair-mismatch",
         "not-selected",
         "rewrite-limit",
     ];
@@ -254,7 +260,8 @@ impl Reason for FoldReason {
             NotExpressible { .. } => "not-expressible",
             WeightsAbsent { .. } => "weights-absent",
             Uncertified { .. } => "uncertified",
-            NotSelected => "not-selected",
+            PairMismatch { .. } => "pair-mismatch",
+            NotSelected { .. } => "not-selected",
             RewriteLimit => "rewrite-limit",
         }
     }
@@ -359,7 +366,14 @@ impl fmt::Display for FoldReason {
                 f,
                 "its path cannot be evaluated, so the fold could not be proven: {message}"
             ),
-            NotSelected => write!(f, "it is not selected"),
+            PairMismatch { blocker: Some(b), named } => {
+                write!(f, "it would fold into {b}, and its pair names \"{named}\"")
+            }
+            PairMismatch { named, .. } => write!(f, "its pair names \"{named}\""),
+            NotSelected { blocker: None } => write!(f, "it is not selected"),
+            NotSelected { blocker: Some(b) } => {
+                write!(f, "{b} would have to change with it, and is not selected")
+            }
             RewriteLimit => write!(f, "the limit of rewrites was reached"),
         }
     }

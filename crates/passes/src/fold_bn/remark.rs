@@ -26,6 +26,7 @@ fn absorbers(g: &Graph, found: &Found) -> Vec<Blocker> {
 fn names(list: &[Blocker]) -> String {
     match list {
         [one] => one.to_string(),
+        [first, second] => format!("{first} and {second}"),
         [first, rest @ ..] => format!("{first} and {} more", rest.len()),
         [] => String::new(),
     }
