@@ -161,6 +161,9 @@ pub(crate) struct ExplainArgs {
     /// How to report
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Human)]
     pub(crate) format: Format,
+    /// The same as --format=json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
 }
 
 /// What `--emit` prints.

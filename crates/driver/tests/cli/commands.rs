@@ -100,6 +100,53 @@ fn some_are_kept() {
     check!(place, "explain", ["explain", "awkward.onnx"]);
 }
 
+/// Every way, both kinds of verdict, chains, and a body.
+const WAYS: &str = r#"module @ways {
+  graph @main(%x: tensor<1x2x4x4xf32>, %flag: tensor<bool>) -> (%a: tensor<1x2x4x4xf32>, %b: tensor<1x2x4x4xf32>, %c: tensor<1x2x4x4xf32>, %d: tensor<1x2x4x4xf32>) {
+    %w = constant dense<[[[[0.5]], [[-1.0]]], [[[0.25]], [[2.0]]]]> : tensor<2x2x1x1xf32>
+    %scale = constant dense<[1.5, 0.5]> : tensor<2xf32>
+    %s = constant dense<[1.5, 0.5]> : tensor<2x1x1xf32>
+    %var = constant dense<[0.9, 1.1]> : tensor<2xf32>
+    %n = batch_norm %x, %scale, %scale, %scale, %var "net/0/bn/BatchNormalization" : tensor<1x2x4x4xf32>
+    %a = conv %n, %w "net/0/ahead/Conv" : tensor<1x2x4x4xf32>
+    %e = conv %x, %w "net/1/conv/Conv" : tensor<1x2x4x4xf32>
+    %i = batch_norm %x, %scale, %scale, %scale, %var "net/1/beside/BatchNormalization" : tensor<1x2x4x4xf32>
+    %b = add %e, %i "net/1/Add" : tensor<1x2x4x4xf32>
+    %f = conv %a, %w "net/2/conv/Conv" : tensor<1x2x4x4xf32>
+    %p = pool %f {f = average, kernel = [1, 1]} "net/2/Pool" : tensor<1x2x4x4xf32>
+    %g = mul %p, %s "net/2/scale/Mul" : tensor<1x2x4x4xf32>
+    %h = add %g, %s "net/2/shift/Add" : tensor<1x2x4x4xf32>
+    %r = relu %h "net/2/Relu" : tensor<1x2x4x4xf32>
+    %c = div %r, %s "net/3/Div" : tensor<1x2x4x4xf32>
+    %d = batch_norm %r, %scale, %scale, %scale, %var "net/3/after/BatchNormalization" : tensor<1x2x4x4xf32>
+    return %a, %b, %c, %d
+  }
+}
+"#;
+
+#[test]
+fn every_way_is_explained() {
+    let place = Place::new();
+    place.write("ways.nf", WAYS);
+    check!(place, "explain-ways", ["explain", "ways.nf"]);
+    let pairs = "--passes=fold-bn{pairs=net/0/ahead/Conv:net/0/bn/BatchNormalization|a:b}";
+    check!(place, "explain-pairs", ["explain", "ways.nf", pairs]);
+    let json = place.run(&["explain", "ways.nf", "--json"]);
+    assert_eq!(json.stdout, place.run(&["explain", "ways.nf", "--format=json"]).stdout);
+    let report: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    let verdicts = report["remarks"].as_array().expect("a list");
+    assert_eq!(verdicts.len(), 5);
+    for v in verdicts {
+        let args = &v["args"];
+        match v["kind"].as_str() {
+            Some("passed") => {
+                assert!(args["direction"].is_string() && args["absorbers"].is_array())
+            }
+            _ => assert!(args["unlock"].is_string() && args["blocker"].is_string(), "{v}"),
+        }
+    }
+}
+
 #[test]
 fn a_keras_architecture_is_explained() {
     let place = Place::new();
