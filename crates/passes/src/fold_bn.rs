@@ -279,6 +279,9 @@ impl FoldBn {
         if !self.selects(&name) {
             return Err(FoldReason::NotSelected { blocker: None });
         }
+        if let Some(op) = root.unranked {
+            return Err(FoldReason::UnknownRank { blocker: Blocker::of(cx.g, op) });
+        }
         let overflowing = self.options.overflowing.matches(&name);
         let cx = Cx { thorough: overflowing || cx.thorough, ..cx };
         let found = self.search(cx, root).or_else(|reason| match sideways {
