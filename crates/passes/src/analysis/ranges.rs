@@ -4,10 +4,11 @@ use super::{Analysis, CertainTypes, Constants, Constness};
 use crate::fold_bn::permuted;
 use normfold_ir::{
     BiasSlot, BinaryKind, ChannelMap, ConstId, ConstPool, ElementMap, Graph, OpId, OpKind, Value,
+    decode_f64,
 };
 use std::sync::Arc;
 
-/// Elements that are in memory at a time.
+/// Elements that are in memory at a time: a multiple of 8, so that each window begins with a byte.
 const WINDOW: usize = 1 << 13;
 
 /// The weight and the bias of a linear op.
@@ -167,11 +168,15 @@ impl<'a> RangeReader<'a> {
         };
         match source {
             Source::Entry(entry, map) => {
-                let mut window = vec![0.0; WINDOW];
+                let (mut bytes, mut window) = (Vec::new(), vec![0.0; WINDOW]);
                 let (mut at, count) = (0, self.pool.count(*entry));
+                let dtype = self.pool.dtype(*entry);
                 while at < count {
                     let n = (count - at).min(WINDOW as u64) as usize;
-                    self.pool.read_f64(*entry, at, &mut window[..n]).ok()?;
+                    // By reading, not through a mapping, whose pages would stay.
+                    bytes.resize(usize::try_from(dtype.bytes_for(n as u64)?).ok()?, 0);
+                    self.pool.read_bytes(*entry, dtype.bytes_for(at)?, &mut bytes).ok()?;
+                    decode_f64(dtype, &bytes, 0, &mut window[..n]).then_some(())?;
                     take(map, at, &window[..n]);
                     at += n as u64;
                 }
