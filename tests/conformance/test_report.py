@@ -100,3 +100,20 @@ def test_a_dead_channel_is_named(tmp_path):
     assert (layer["before"]["dead"], layer["after"]["dead"]) == ([], [1])
     shift = next(t for t in model.graph.initializer if t.name == norm.input[2])
     assert layer["after"]["b"][1] == numpy_helper.to_array(shift)[1]
+
+
+def test_given_pairs(tmp_path):
+    """Only the pairs fold, each into the op it names, and the model stays equal."""
+    src, dst = MODELS / "resnet_tiny.onnx", tmp_path / "out.onnx"
+    folds = [r for r in harness.opt(src, dst).remarks if r["pass"] == "fold-bn" and r["kind"] == "passed"]
+    given = [(f["args"]["into"], f["location"]) for f in folds[:3]]
+    wrong = (folds[0]["args"]["into"], folds[3]["location"])
+    pairs = "|".join(f"{a}:{b}".replace("\\", "\\\\") for a, b in [*given, wrong, ("nowhere", "nothing")])
+    report = harness.opt(src, dst, f'--passes=fold-bn{{pairs="{pairs}"}},dce')
+    verdicts = {r["location"]: r for r in report.remarks if r["pass"] == "fold-bn" and r["kind"] != "analysis"}
+    assert {n for n, r in verdicts.items() if r["kind"] == "passed"} == {n for _, n in given}
+    assert verdicts[wrong[1]]["code"] == "pair-mismatch"
+    assert {r["code"] for n, r in verdicts.items() if n not in {wrong[1], *(n for _, n in given)}} == {"not-selected"}
+    assert [r["location"] for r in report.remarks if r["code"] == "pair-not-found"] == ["nowhere:nothing"]
+    worst, engine = harness.compare(src, dst)
+    assert worst <= harness.tolerance(src, engine)
