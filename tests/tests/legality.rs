@@ -1,8 +1,8 @@
 //! The examples of docs/legality.md are golden cases: `UPDATE_DOCS=1 cargo test -p normfold-tests --test legality` writes
 //! them anew.
 //!
-//! In the page stands `<!-- case: NAME [%constant]... -->`, the example, `<!-- end -->`. Of the constants of a case only
-//! those that are named are shown.
+//! In the page stands `<!-- case: [PASS/]NAME [%constant]... -->`, the example, `<!-- end -->`; the pass is `fold-bn`
+//! unless it is named. Of the constants of a case only those that are named are shown.
 
 use normfold_driver::reasons;
 use normfold_passes::builtin;
@@ -51,9 +51,10 @@ fn ops(module: &str, shown: &[&str]) -> Vec<String> {
 fn example(spec: &str) -> Example {
     let mut words = spec.split_whitespace();
     let case = words.next().expect("a case");
+    let (pass, case) = case.split_once('/').unwrap_or(("fold-bn", case));
     let shown: Vec<&str> = words.collect();
     let read = |ext: &str| {
-        let path = folder().join("golden/fold-bn").join(case).with_extension(ext);
+        let path = folder().join("golden").join(pass).join(case).with_extension(ext);
         fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     };
     let (source, snapshot) = (read("nf"), read("snap"));
@@ -62,7 +63,7 @@ fn example(spec: &str) -> Example {
     let remarks: Vec<&str> = rest
         .lines()
         .take_while(|l| *l != "-- stats --")
-        .filter(|l| l.starts_with("fold-bn: "))
+        .filter(|l| l.strip_prefix(pass).is_some_and(|l| l.starts_with(": ")))
         .collect();
     let code = |l: &&str| Some(l.split("\": ").nth(1)?.split(':').next()?.to_owned());
     let codes: Vec<String> = remarks.iter().filter_map(code).collect();
@@ -75,7 +76,7 @@ fn example(spec: &str) -> Example {
         comments.iter().filter(|c| !c.starts_with("// NO-EVAL") && !c.starts_with("// TOLERANCE"))
     {
         match c.strip_prefix("// RUN: ") {
-            Some("--passes=fold-bn,dce") => {}
+            Some("--passes=fold-bn,dce" | "--passes=merge-parallel-linear") => {}
             Some(run) => lines.push(format!("$ {run}")),
             None => lines.push((*c).to_owned()),
         }
@@ -83,7 +84,7 @@ fn example(spec: &str) -> Example {
     lines.extend(before);
     lines.push(String::new());
     lines.extend(remarks.iter().map(|r| (*r).to_owned()));
-    if codes.iter().any(|c| c == "folded") {
+    if codes.iter().any(|c| c == "folded" || c == "merged") {
         lines.extend([String::new(), "// becomes".to_owned()]);
         lines.extend(after);
     }

@@ -108,6 +108,7 @@ mod dce;
 pub mod docs;
 mod fold_bn;
 mod manager;
+mod merge_parallel_linear;
 mod options;
 mod pass;
 mod pipeline;
@@ -126,6 +127,7 @@ pub use fold_bn::{
 pub use manager::{
     Instrumentation, ManagerOptions, PassManager, PassReport, PassRun, PipelineReport,
 };
+pub use merge_parallel_linear::{MergeParallelLinear, MergeParallelLinearOptions};
 pub use options::{
     Globs, NoOptions, OptionError, OptionInfo, OptionValue, PassOptions, dashed, write_settings,
 };

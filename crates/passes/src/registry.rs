@@ -4,6 +4,7 @@ use crate::{
     canonicalize::Canonicalize,
     dce::Dce,
     fold_bn::FoldBn,
+    merge_parallel_linear::MergeParallelLinear,
     options::{OptionError, OptionInfo, PassOptions},
     pass::{Pass, PassInfo, PassSpec},
     pipeline::PassCall,
@@ -17,6 +18,7 @@ use std::fmt;
 pub fn builtin() -> PassRegistry {
     let mut registry = PassRegistry::default();
     registry.register::<FoldBn>();
+    registry.register::<MergeParallelLinear>();
     registry.register::<Canonicalize>();
     registry.register::<Dce>();
     registry.pipeline("default", "fold-bn,dce", "What `normfold opt` runs");

@@ -1,0 +1,14 @@
+// RUN: --passes=merge-parallel-linear
+// TOLERANCE: 2e-3
+module @case {
+  graph @main(%x: tensor<1x2x5x5xf16>) -> (%y: tensor<1x2x5x5xf16>) {
+    %w3 = constant derived(dense<[-1.25, 0.5, -0.5, 1.25]> : tensor<2x2x1x1xf16>, broadcast[2, 2, 3, 3]) : tensor<2x2x3x3xf16>
+    %w1 = constant dense<[-0.5, 1.25, 0.25, -0.75]> : tensor<2x2x1x1xf16>
+    %b3 = constant dense<[-1.25, 0.5]> : tensor<2xf16>
+    %b1 = constant dense<[0.0, -1.0]> : tensor<2xf16>
+    %a = conv %x, %w3, %b3 {pad = [[1, 1], [1, 1]]} "a" : tensor<1x2x5x5xf16>
+    %b = conv %x, %w1, %b1  "b" : tensor<1x2x5x5xf16>
+    %y = add %a, %b "y" : tensor<1x2x5x5xf16>
+    return %y
+  }
+}

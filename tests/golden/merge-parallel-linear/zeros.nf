@@ -1,0 +1,16 @@
+// RUN: --passes=merge-parallel-linear
+module @case {
+  graph @main(%x: tensor<1x2x5x5xf32>) -> (%y: tensor<1x2x5x5xf32>) {
+    %w3 = constant derived(dense<[-1.25, 0.5, -0.5, 1.25]> : tensor<2x2x1x1xf32>, broadcast[2, 2, 3, 3]) : tensor<2x2x3x3xf32>
+    %w1 = constant dense<[-0.5, 1.25, 0.25, -0.75]> : tensor<2x2x1x1xf32>
+    %b3 = constant dense<[-1.25, 0.5]> : tensor<2xf32>
+    %b1 = constant dense<[0.0, -1.0]> : tensor<2xf32>
+    %a = conv %x, %w3, %b3 {pad = [[1, 1], [1, 1]]} "a" : tensor<1x2x5x5xf32>
+    %b = conv %x, %w1, %b1  "b" : tensor<1x2x5x5xf32>
+    %zero = constant dense<0.0> : tensor<f32>
+    %s = add %zero, %b "s" : tensor<1x2x5x5xf32>
+    %t = add %a, %s "t" : tensor<1x2x5x5xf32>
+    %y = sub %t, %zero "y" : tensor<1x2x5x5xf32>
+    return %y
+  }
+}
