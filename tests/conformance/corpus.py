@@ -53,6 +53,13 @@ def ways(report):
     return dict(collections.Counter(filter(None, directions)))
 
 
+def directions(report):
+    """How many norms and chains went which way, in words."""
+    passed = [r for r in report.remarks if r["pass"] == "fold-bn" and r["kind"] == "passed"]
+    count = collections.Counter(r["args"]["direction"] for r in passed)
+    return ", ".join(f"{count[d]} {d}" for d in ("backward", "forward", "sideways") if count[d]) or "–"
+
+
 def inputs_of(path, model):
     """Inputs recorded beside the model, else random ones."""
     recorded = path.with_name(path.stem + ".ref.npz")
@@ -106,7 +113,7 @@ def one(path, scratch, expected):
         p.unlink(missing_ok=True)
     kept = collections.Counter(report.reasons) + collections.Counter(report.chains["reasons"])
     norms, chains = ([c["total"], c["kept"]] for c in (report.norms, report.chains))
-    return [path.stem, *norms, *chains, reasons(kept), judged], failures
+    return [path.stem, *norms, *chains, directions(report), reasons(kept), judged], failures
 
 
 def identical(a, b):
@@ -132,7 +139,8 @@ def page(models, architectures):
 {len(models)} ONNX files of full size, random weights, as PyTorch (TorchScript and dynamo exporters), Keras and tf2onnx write
 them. Of their {norms} batch norms {left} are left by the default pipeline, of their {chains} affine chains {chains_left}.
 An affine chain is a run of Mul, Add, Sub, Div and Neg by constants of which one multiplies each channel by a factor of its
-own: what a batch norm becomes in a framework that has none.
+own: what a batch norm becomes in a framework that has none. "which way" counts both: into the op behind, ahead or beside. What has
+to come out is in `tests/conformance/foldability.json`, and a test compares it with this page.
 
 Every file came back byte for byte from a run without passes, and gave the same bytes with one thread and with two. Every
 output is valid by `onnx.checker`'s full check where the original is. "difference" is the largest difference between the
@@ -141,7 +149,7 @@ at most `1e-5` is allowed, `2e-3` for f16 (`small_fp16`).
 
 `tests/conformance/corpus.py` makes this page from a directory of models; its head says how to run it.
 
-{table(["model", "norms", "left", "chains", "left", "why", "difference"], models)}
+{table(["model", "norms", "left", "chains", "left", "which way", "why left", "difference"], models)}
 
 ## Keras architectures
 

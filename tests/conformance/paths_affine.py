@@ -112,7 +112,7 @@ def factor_that_raises_the_rank(b):
     finish(b, b.node("Mul", [image(b), factor(b, 5, (1, 1, 5, 1, 1))]), 2)
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept="axis-mismatch")
 def shift_per_column_between(b):
     finish(b, b.node("Add", [conv(b, 4), shift(b, 4, (4,))]), 4)
 
@@ -123,7 +123,7 @@ def shift_per_element_between(b):
     finish(b, b.node("Add", [image(b), b.tensor(b.rng.normal(0, 1, (1, 5, 4, 4)))]))
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path()
 def factor_per_channel_spelled_out(b):
     """Every element is there, and those of a channel are the same: by value per channel, not by shape."""
     k = np.broadcast_to(b.rng.uniform(0.5, 1.5, (1, 5, 1, 1)), (1, 5, 4, 4))
@@ -343,7 +343,7 @@ def integers_are_left_alone(b):
     b.output(b.node("Mul", [x, k]), 7)
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path(folded=0)
 def chain_by_an_overridable_constant(b):
     from builder import overridable
     k = factor(b)
@@ -386,7 +386,7 @@ def norms_of_other_axes_do_not_merge(b):
     finish(b, transpose(b, y, 0, 2, 1, 3), 4)
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path(folded=0, kept="graph-input", kept_chains="graph-input")
 def chain_then_norm_of_an_input(b):
     finish(b, b.node("Mul", [shared_input(b, [2, 5, 4, 4]), factor(b)]))
 
@@ -413,63 +413,63 @@ def of_named_batch(b, c=5):
     return b.linear(Linear("Conv", (), (c, 3, 3, 3), c), x)
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path(folded=0, kept="no-linear-producer")
 def factor_that_repeats_the_batch(b):
     """[2, 1, 1, 1] of equal numbers makes two images of one."""
     finish(b, b.node("Mul", [of_named_batch(b), factor(b, 2, (2, 1, 1, 1), 0.75)]))
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept="axis-mismatch")
 def shift_that_repeats_the_batch(b):
     finish(b, b.node("Add", [of_named_batch(b), factor(b, 2, (2, 1, 1, 1), 0.75)]))
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path(folded=0, chains=1)
 def chain_that_repeats_the_batch(b):
     y = b.node("Mul", [of_named_batch(b), factor(b)])
     b.output(b.node("Add", [y, b.tensor(np.full((2, 1, 1, 1), 0.5))]))
 
 
-@path(folded=None, kept=None)
+@path()
 def shift_that_spreads_pooled_features(b):
     """[2, 5, 1, 1] + [1, 5, 4, 4]."""
     finish(b, b.node("Add", [gap(b, image(b)), b.tensor(b.rng.normal(0, 1, (1, 5, 4, 4)))]))
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path(folded=0, kept="no-linear-producer")
 def factor_that_spreads_pooled_features(b):
     finish(b, b.node("Mul", [gap(b, image(b)), b.tensor(np.full((1, 1, 4, 4), 0.5))]))
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path(folded=0, kept="no-linear-producer")
 def factors_for_one_channel(b):
     """One channel times five factors."""
     finish(b, b.node("Mul", [conv(b, 1), factor(b)]))
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path(folded=0)
 def chain_of_one_channel(b):
     b.output(b.node("Add", [b.node("Mul", [conv(b, 1), factor(b)]), shift(b)]))
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path(folded=0, kept="no-linear-producer")
 def splat_factors_for_one_channel(b):
     finish(b, b.node("Mul", [conv(b, 1), factor(b, 5, scale=0.5)]))
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path(folded=0, kept="no-linear-producer")
 def scalar_that_raises_the_rank(b):
     """[1, 1, 1, 1, 1] times [2, 5, 4, 4]: the norm's channels are the batch."""
     finish(b, b.node("Mul", [image(b), b.tensor(np.full((1, 1, 1, 1, 1), 0.5))]), 2)
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path(folded=0, kept="no-linear-producer")
 def scalar_that_raises_the_rank_of_features(b):
     y = b.node("Mul", [start(b, SQUARE), b.tensor(np.full((1, 1, 1), 0.5))])
     finish(b, y, 6)
 
 
-@path(folded=None, kept=None, chains=None, kept_chains=None)
+@path(folded=0, chains=1)
 def chain_of_a_row(b):
     """A Gemm of one row, times [6, 1] equal numbers: six rows."""
     y = b.linear(Linear("Gemm", (), (7, 6), 6), b.input("x", [1, 7]))

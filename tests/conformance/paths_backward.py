@@ -108,7 +108,7 @@ def reshape_merges_channels_and_rows(b):
     finish(b, reshape(b, image(b), [2, 20, 4]), 20)
 
 
-@path(folded=None, kept=None)
+@path()
 def reshape_merges_channels_and_rows_of_one_factor(b):
     finish(b, reshape(b, image(b), [2, 20, 4]), 20, repeated(b, 5, 4))
 
@@ -306,6 +306,6 @@ def space_to_depth(b):
     finish(b, b.node("SpaceToDepth", [conv(b, 2)], blocksize=2), 8)
 
 
-@path(folded=None, kept=None)
+@path()
 def space_to_depth_of_one_factor(b):
     finish(b, b.node("SpaceToDepth", [conv(b, 2)], blocksize=2), 8, repeated(b, 2, 4, inner=False))

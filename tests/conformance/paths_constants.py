@@ -285,7 +285,7 @@ def weight_tied_to_its_own_bias(b):
     finish(b, b.node("Gemm", [b.input("x", [6, 6]), w, w]), 6)
 
 
-@path(folded=None, kept=None, args=REFUSE)
+@path(folded=0, kept="shared-weight", args=REFUSE)
 def weight_tied_to_its_own_bias_refused(b):
     weight_tied_to_its_own_bias(b)
 

@@ -41,7 +41,7 @@ def gemm_of_a_given_c(b):
     b.output(b.node("Gemm", [features(b), b.tensor(b.rng.normal(0, 0.3, (7, 6))), b.input("c", [6])]))
 
 
-@path(folded=None, kept=None)
+@path()
 def gemm_of_a_given_c_without_shift(b):
     x = b.norm(b.node("Relu", [b.input("x", [5, 7])]), 7, no_shift(b, 7))
     b.output(b.node("Gemm", [x, b.tensor(b.rng.normal(0, 0.3, (7, 6))), b.input("c", [6])]))
@@ -221,7 +221,7 @@ def shuffle_then_conv(b):
     layer(b, shuffle(b, normed(b), 4, 2, 6, 6), 6, (6, 2, 3, 3), group=2)
 
 
-@path(folded=None, kept=None)
+@path()
 def depth_to_space_then_conv(b):
     """Four channels of the norm in each of the layer's: one factor per position, but all four are the same."""
     p = b.params(4, scale=np.full(4, -1.5), bias=np.full(4, 0.5), mean=np.zeros(4), var=np.ones(4))
@@ -253,7 +253,7 @@ def pad_reflect_then_conv(b):
     layer(b, pad(b, normed(b), border(), "reflect"), 5, (5, 4, 3, 3))
 
 
-@path(folded=None, kept=None)
+@path()
 def pad_with_what_the_norm_gives_for_one_value(b):
     """The norm takes 0.5 to 1.25 in every channel, and 1.25 is the padding: 0.5 before the norm."""
     scale = np.array([1, -2, 0.5, 4])
@@ -268,19 +268,19 @@ def unsqueeze_then_conv(b):
     layer(b, y, 5, (5, 4, 1, 3))
 
 
-@path(folded=None, kept=None)
+@path()
 def split_then_convs(b):
     first, second = split(b, normed(b), 1, [1, 3])
     layer(b, first, 5, (5, 1, 3, 3))
     layer(b, second, 5, (5, 3, 3, 3))
 
 
-@path(folded=None, kept=None)
+@path()
 def slice_then_conv(b):
     layer(b, cut(b, normed(b), 1, 1, 4), 5, (5, 3, 3, 3))
 
 
-@path(folded=None, kept=None)
+@path()
 def concat_then_conv(b):
     layer(b, concat(b, normed(b), b.input("z", [2, 3, 6, 6])), 5, (5, 7, 3, 3))
 

@@ -167,7 +167,7 @@ def even_taps(b, k):
     return b.tensor(np.broadcast_to(np.round(b.rng.normal(0, 1, (4, 5, 1, 1)) * 8) / 8, (4, 5, k, k)).copy())
 
 
-@path(folded=None, kept=None)
+@path()
 def transposed_tiling_with_even_taps(b):
     """Kernel = stride: every result reads one tap, and all taps sum up to the same."""
     layer(b, normed(b), 5, (4, 5, 2, 2), op="ConvTranspose", w=even_taps(b, 2), strides=[2, 2])

@@ -97,7 +97,7 @@ def dense_block(b):
     b.output(b.node("Relu", [b.norm(concat(b, entry, more), 5)]))
 
 
-@path(folded=None, kept=None)
+@path()
 def concat_with_a_constant(b):
     finish(b, concat(b, conv(b, 2), b.tensor(b.rng.normal(0, 1, (2, 3, 4, 4)))))
 
@@ -128,7 +128,7 @@ def concat_of_one_value_twice_and_another_reader(b):
     finish(b, concat(b, y, y, axis=2))
 
 
-@path(folded=None, kept=None)
+@path()
 def concat_twice_read_in_both_ways(b):
     """One value directly and pooled with stride 1 of extent 1: two paths to one layer that agree."""
     y = image(b)
@@ -221,7 +221,7 @@ def split_of_rows_normalised_apart(b):
     finish(b, second)
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept=("sibling-disagrees", "sibling-disagrees"))
 def split_of_rows_normalised_apart_by_one_set_of_parameters(b):
     p = b.params(5)
     first, second = split(b, image(b), 2, [2, 2])
@@ -298,14 +298,14 @@ def slices_of_channels_that_overlap(b):
     finish(b, cut(b, y, 1, 0, 3), 3)
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept="multiple-consumers")
 def slices_of_channels_beside_each_other(b):
     y = image(b)
     b.output(cut(b, y, 1, 3, 5))
     finish(b, cut(b, y, 1, 0, 3), 3)
 
 
-@path(folded=None, kept=None)
+@path()
 def patch_merging(b):
     """Swin: every second row beside the others, one value sliced four times."""
     y = image(b)
@@ -445,14 +445,14 @@ def value_added_to_itself_without_shift(b):
     finish(b, b.node("Add", [y, y]), params=no_shift(b))
 
 
-@path(folded=None, kept=None, layers=("conv", "depthwise"))
+@path(layers=("conv", "depthwise"))
 def value_added_to_itself(b):
     """The shift must not be counted twice."""
     y = image(b)
     finish(b, b.node("Add", [y, y]))
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept="no-linear-producer")
 def value_subtracted_from_itself(b):
     y = image(b)
     finish(b, b.node("Sub", [y, y]))
@@ -465,20 +465,20 @@ def value_added_to_itself_and_read_again(b):
     finish(b, b.node("Add", [y, y]))
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept="sibling-disagrees")
 def value_added_to_itself_reordered(b):
     """The two uses of the layer's result ask for the norm's channels in different order."""
     y = image(b)
     finish(b, b.node("Add", [y, cut(b, y, 1, -1, -9, -1)]), params=no_shift(b))
 
 
-@path(folded=None, kept=None)
+@path()
 def value_added_to_its_identity(b):
     y = image(b)
     finish(b, b.node("Add", [b.node("Identity", [y]), y]), params=no_shift(b))
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept="sibling-disagrees")
 def value_added_to_itself_pooled(b):
     y = image(b)
     finish(b, b.node("Add", [y, average_pool(b, y, 3, pads=[1, 1, 1, 1])]))

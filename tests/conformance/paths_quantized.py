@@ -134,7 +134,7 @@ def bias_of_integers_and_negative_factors(b):
     integer_bias(b, negative(b))
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept="quantized")
 def bias_of_integers_without_shift(b):
     integer_bias(b, b.params(5, scale=b.rng.uniform(0.5, 1.5, 5), bias=np.zeros(5), mean=np.zeros(5)))
 

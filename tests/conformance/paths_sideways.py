@@ -177,7 +177,7 @@ def chain_sideways(b):
     b.output(b.node("Sub", [n, y]))
 
 
-@path(folded=None, kept=None)
+@path()
 def same_input_through_identities(b):
     y, x = beside(b, pads=[1] * 4)
     b.output(b.node("Add", [y, b.norm(b.node("Identity", [x]), 4)]))
@@ -199,7 +199,7 @@ for label, kw in (("dilated_between_taps", dict(pads=[1, 1, 3, 3], dilations=[2,
         join(b, **kw)
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept="activation-between")
 def strided_over_one_position(b):
     join(b, size=1, k=1, strides=[2, 2])
 
@@ -318,14 +318,14 @@ def transposed_weight(b):
     join(b, w=w, pads=[1] * 4)
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept="activation-between")
 def gemm_beside(b):
     x = b.node("Relu", [b.input("x", [5, 6])])
     y = b.linear(Linear("Gemm", (), (6, 6), 6), x)
     b.output(b.node("Add", [y, b.norm(x, 6)]))
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept="activation-between")
 def transposed_conv_beside(b):
     x = relu_input(b, [2, 4, 6, 6])
     y = b.linear(Linear("ConvTranspose", (), (4, 4, 3, 3), 4, dict(pads=[1] * 4)), x)

@@ -49,7 +49,7 @@ def resize_extrapolates(b):
     finish(b, y)
 
 
-@path(folded=None, kept=None)
+@path(folded=0, kept="extrapolation")
 def resize_crops_without_extrapolation(b):
     y = resize(b, image(b), [1, 1, 2, 2], "linear", roi=[0, 0, 0.25, 0.25, 1, 1, 0.75, 0.75],
                coordinate_transformation_mode="tf_crop_and_resize")
@@ -61,7 +61,7 @@ def upsample_by_attribute(b):
     finish(b, b.node("Upsample", [image(b)], scales=[1.0, 1.0, 2.0, 2.0]))
 
 
-@path(folded=None, kept=None, opsets=(9,))
+@path(folded=0, kept="no-linear-producer", opsets=(9,))
 def upsample_by_operand(b):
     finish(b, b.node("Upsample", [image(b), floats(b, [1, 1, 2, 2])]))
 
@@ -113,7 +113,7 @@ def average_pool_ceil(b):
     finish(b, average_pool(b, image(b), 3, strides=[2, 2], ceil_mode=1))
 
 
-@path(folded=None, kept=None, opsets=(17, 22))
+@path(folded=0, kept="padding-between", opsets=(17, 22))
 def average_pool_ceil_counts_padding(b):
     finish(b, average_pool(b, image(b), 3, strides=[2, 2], ceil_mode=1, count_include_pad=1))
 
@@ -144,7 +144,7 @@ def reduce_mean_of_images_and_batch(b):
     finish(b, reduce_mean(b, image(b), [0, 2, 3], keepdims=1))
 
 
-@path(folded=None, kept=None)
+@path()
 def reduce_mean_of_channels(b):
     finish(b, reduce_mean(b, image(b), [1], keepdims=1), 1)
 
@@ -240,7 +240,7 @@ def global_max_pool_of_negative_factors(b):
     finish(b, b.node("GlobalMaxPool", [image(b)]), params=negative(b))
 
 
-@path(folded=None, kept=None)
+@path()
 def global_max_pool_of_positive_factors(b):
     finish(b, b.node("GlobalMaxPool", [image(b)]), params=positive(b))
 

@@ -1,7 +1,7 @@
 //! The linear ops that folds changed, with the ranges of their constants before and after.
 
 use indexmap::IndexMap;
-use normfold_ir::{ConstPool, Graph, GraphId, Module, OpId, Remark};
+use normfold_ir::{GraphId, Module, OpId, Remark};
 use normfold_passes::{LayerRanges, RangeReader};
 use std::{collections::HashMap, sync::Arc};
 
@@ -35,12 +35,11 @@ impl<'a> Readers<'a> {
     }
 
     fn layer(&mut self, id: GraphId, op: OpId) -> Option<LayerRanges> {
-        let (graph, pool): (&'a Graph, &'a ConstPool) =
-            (self.module.graph(id), &self.module.constants);
-        if !graph.contains(op) {
+        let module = self.module;
+        if !module.graph(id).contains(op) {
             return None;
         }
-        self.made.entry(id).or_insert_with(|| RangeReader::new(graph, pool)).layer(op)
+        self.made.entry(id).or_insert_with(|| RangeReader::new(module, id)).layer(op)
     }
 }
 

@@ -11,7 +11,8 @@ use crate::{
     pass::{Around, Ledger, NO_CONVERGENCE, Pass, PassCx, PassError, PassOutcome},
     pipeline::{Item, PassCall, Pipeline},
 };
-use captures::{captured, idle, owners};
+use captures::idle;
+pub(crate) use captures::{captured, owners};
 use indexmap::IndexMap;
 use interface::Interface;
 use normfold_ir::{GraphId, Module, Remark, RemarkKind, verify};

@@ -5,7 +5,7 @@ module @case {
     %g = constant dense<[1.0, 2.0, 3.0]> : tensor<3xf32>
     %fc.weight = constant dense<[0.5, 0.25, 0.0, -0.25, -0.5, -0.75]> : tensor<3x2xf32>
     %scale = constant dense<[4.0, -1.0]> : tensor<2xf32>
-    %n = opaque "LayerNormalization" %x, %g "norm" : unknown
+    %n = opaque "LayerNormalization" shaped %x, %g "norm" : unknown
     %m = matmul %n, %fc.weight "fc" : unknown
     %y = mul %m, %scale "layer_scale" : tensor<1x4x4x2xf32>
     return %y

@@ -102,6 +102,8 @@ pub struct Opaque {
     pub pure: bool,
     /// Operand slots that are read for their shape or type only.
     pub type_uses: Vec<u32>,
+    /// The frontend knows that result 0 has the extents and the element type of operand 0.
+    pub shaped: bool,
     /// Element type that the op's document calls a quantized form: it neither absorbs nor passes a scale.
     pub quantized: bool,
 }

@@ -311,6 +311,9 @@ impl Printer<'_> {
                     let slots: Vec<String> = o.type_uses.iter().map(u32::to_string).collect();
                     write!(self.out, " type_uses({})", slots.join(", "))?;
                 }
+                if o.shaped {
+                    self.out.write_str(" shaped")?;
+                }
                 if o.quantized {
                     self.out.write_str(" quantized")?;
                 }

@@ -181,6 +181,7 @@ fn kind(u: &mut Unstructured<'_>, pool: &mut ConstPool) -> Result<OpKind> {
             attrs: attrs(u, pool)?,
             pure: u.arbitrary()?,
             type_uses: u.arbitrary()?,
+            shaped: u.arbitrary()?,
             quantized: u.arbitrary()?,
         }
         .into(),

@@ -32,17 +32,6 @@ impl CertainType {
     }
 }
 
-/// Standard ops without a kind of their own whose first result has the type of their first operand.
-const NORMALIZATIONS: [&str; 7] = [
-    "GroupNormalization",
-    "InstanceNormalization",
-    "LRN",
-    "LayerNormalization",
-    "LpNormalization",
-    "MeanVarianceNormalization",
-    "RMSNormalization",
-];
-
 /// Types that follow from the parameters of the main graph, from constants and from what ops do.
 ///
 /// The declared type of any other value may be stale: documents carry along shapes that some exporter noted before it
@@ -193,6 +182,7 @@ impl OpCx<'_> {
                 let v = Value::new(self.op, 0);
                 self.graph.ty(v).tensor().map(CertainType::of).unwrap_or_default()
             }
+            OpKind::Opaque(o) if o.shaped => x,
             OpKind::Unary(_)
             | OpKind::Activation(_)
             | OpKind::Clip(_)
@@ -389,7 +379,6 @@ impl OpCx<'_> {
                 CertainType { dtype: Some(DType::I64), dims: Some(Arc::from([rank])) }
             }
             OpKind::Size(_) => CertainType { dtype: Some(DType::I64), dims: Some(Arc::from([])) },
-            OpKind::Opaque(o) if o.domain.is_empty() && NORMALIZATIONS.contains(&&*o.name) => x,
             _ => CertainType::default(),
         };
         SmallVec::from_elem(one, 1)

@@ -1,12 +1,15 @@
 //! The range of weights and biases per output channel of linear ops: what a person who quantizes next has to know.
 
 use super::{Analysis, CertainTypes, Constants, Constness};
-use crate::fold_bn::permuted;
-use normfold_ir::{
-    BiasSlot, BinaryKind, ChannelMap, ConstId, ConstPool, ElementMap, Graph, OpId, OpKind, Value,
-    decode_f64,
+use crate::{
+    fold_bn::permuted,
+    manager::{captured, owners},
 };
-use std::sync::Arc;
+use normfold_ir::{
+    BiasSlot, BinaryKind, ChannelMap, ConstId, ConstPool, ElementMap, Graph, GraphId, GraphRole,
+    Module, OpId, OpKind, Value, decode_f64,
+};
+use std::{collections::HashMap, sync::Arc};
 
 /// Elements that are in memory at a time: a multiple of 8, so that each window begins with a byte.
 const WINDOW: usize = 1 << 13;
@@ -45,10 +48,17 @@ impl ChannelRanges {
 
 /// Where the elements of a weight are.
 enum Source {
-    /// In an entry of the pool, each for the channel that the map says.
-    Entry(ConstId, ElementMap),
+    /// In an entry of the pool, each for the channel that the map says; integers with what makes them numbers.
+    Entry(ConstId, ElementMap, Option<Dequantized>),
     /// Computed by an op, in the order in which the linear op reads them.
     Computed(Value, ElementMap),
+}
+
+/// Scale and zero point of integers, each along the map.
+struct Dequantized {
+    scale: Vec<f64>,
+    zero: Vec<f64>,
+    along: ElementMap,
 }
 
 /// Reads ranges of one graph as it is. Elements are read in windows, so memory does not grow with the weights.
@@ -61,10 +71,15 @@ pub struct RangeReader<'a> {
 }
 
 impl<'a> RangeReader<'a> {
-    /// A reader of one graph and the constants of its module; takes time linear in the ops.
-    pub fn new(graph: &'a Graph, pool: &'a ConstPool) -> Self {
+    /// A reader of one graph of a module; takes time linear in the ops.
+    pub fn new(module: &'a Module, id: GraphId) -> Self {
+        let (graph, pool) = (module.graph(id), &module.constants);
         let types = CertainTypes::compute(graph, pool);
-        Self { graph, pool, types, known: Constness::compute(graph, pool) }
+        let captured = match graph.role() {
+            GraphRole::Body => captured(module, &owners(module), id),
+            _ => HashMap::new(),
+        };
+        Self { graph, pool, types, known: Constness::with_captured(graph, &captured) }
     }
 
     /// The ranges of a linear op; `None` for any other op, and where its weight is no constant.
@@ -79,6 +94,7 @@ impl<'a> RangeReader<'a> {
             Some((map, v, source))
         })?;
         let weight = match &source {
+            Source::Entry(_, _, Some(_)) => g.location(self.stored(g.operand(v.op, 0)?)?.0.op),
             Source::Entry(..) => g.location(self.stored(v)?.0.op),
             Source::Computed(v, _) => g.location(v.op),
         };
@@ -96,8 +112,9 @@ impl<'a> RangeReader<'a> {
 
     /// The extents of a constant, whoever may replace it.
     fn dims(&self, v: Value) -> Option<Vec<u64>> {
-        match self.graph.kind(v.op) {
-            OpKind::Constant(c) => Some(self.pool.dims(c.entry)),
+        match (self.graph.kind(v.op), self.known.captured(v.op)) {
+            (OpKind::Constant(c), _) => Some(self.pool.dims(c.entry)),
+            (_, Some(entry)) => Some(self.pool.dims(entry)),
             _ => match self.types.dims(v) {
                 Some(dims) => dims.iter().copied().collect(),
                 None => self.constants().ty(v).ok().map(|t| t.1),
@@ -112,6 +129,8 @@ impl<'a> RangeReader<'a> {
         loop {
             match self.graph.kind(v.op) {
                 OpKind::Constant(c) => return Some((v, c.entry, views)),
+                // Of a graph around this one.
+                OpKind::Parameter(_) => return Some((v, self.known.captured(v.op)?, views)),
                 OpKind::Identity(_)
                 | OpKind::Reshape(_)
                 | OpKind::Squeeze(_)
@@ -138,11 +157,35 @@ impl<'a> RangeReader<'a> {
             let map =
                 views.iter().try_fold(seen.clone(), |map, (dims, perm)| permuted(&map, dims, perm));
             if let Some(map) = map {
-                return Some(Source::Entry(entry, map));
+                return Some(Source::Entry(entry, map, None));
             }
+        }
+        if let Some((entry, integers)) = self.dequantized(v) {
+            return Some(Source::Entry(entry, seen.clone(), Some(integers)));
         }
         let constant = self.known.culprit(self.graph, v).is_none();
         constant.then(|| Source::Computed(v, seen.clone()))
+    }
+
+    /// Integers in the pool with one scale for all of them, or one per position along an axis.
+    fn dequantized(&self, v: Value) -> Option<(ConstId, Dequantized)> {
+        let g = self.graph;
+        let OpKind::Dequantize(d) = g.kind(v.op) else { return None };
+        let (_, entry, views) = self.stored(g.operand(v.op, 0)?)?;
+        let dims = self.pool.dims(entry);
+        let axis = usize::try_from(if d.axis < 0 { d.axis + dims.len() as i64 } else { d.axis });
+        let (_, scale) = self.elements(g.operand(v.op, 1)?)?;
+        let zero = match g.operand(v.op, 2) {
+            Some(zero) => self.elements(zero)?.1,
+            None => vec![0.0; scale.len()],
+        };
+        let along = match scale.len() {
+            1 => ElementMap::single(),
+            n if *dims.get(axis.ok()?)? == n as u64 => ElementMap::axis(&dims, axis.ok()?),
+            _ => return None,
+        };
+        let plain = views.is_empty() && self.dims(v)? == dims && zero.len() == scale.len();
+        (plain && d.block == 0).then_some((entry, Dequantized { scale, zero, along }))
     }
 
     /// Smallest and largest magnitude of each channel.
@@ -167,7 +210,7 @@ impl<'a> RangeReader<'a> {
             });
         };
         match source {
-            Source::Entry(entry, map) => {
+            Source::Entry(entry, map, integers) => {
                 let (mut bytes, mut window) = (Vec::new(), vec![0.0; WINDOW]);
                 let (mut at, count) = (0, self.pool.count(*entry));
                 let dtype = self.pool.dtype(*entry);
@@ -177,6 +220,10 @@ impl<'a> RangeReader<'a> {
                     bytes.resize(usize::try_from(dtype.bytes_for(n as u64)?).ok()?, 0);
                     self.pool.read_bytes(*entry, dtype.bytes_for(at)?, &mut bytes).ok()?;
                     decode_f64(dtype, &bytes, 0, &mut window[..n]).then_some(())?;
+                    if let Some(Dequantized { scale, zero, along }) = integers {
+                        along.zip(at, &mut window[..n], zero, |q, z| q - z);
+                        along.zip(at, &mut window[..n], scale, |q, s| q * s);
+                    }
                     take(map, at, &window[..n]);
                     at += n as u64;
                 }
@@ -247,7 +294,7 @@ mod tests {
     fn ranges(text: &str) -> Vec<Option<LayerRanges>> {
         let m = text::parse(text).expect("a module");
         let g = m.graph(m.main().expect("a main graph"));
-        let reader = RangeReader::new(g, &m.constants);
+        let reader = RangeReader::new(&m, m.main().expect("a main graph"));
         let linear = |op: &OpId| {
             matches!(
                 g.kind(*op),
@@ -294,6 +341,41 @@ mod tests {
         let v = r.values.expect("elements");
         assert_eq!((v.min, v.max), (vec![1.0, 3.0, 0.25], vec![2.0, 4.0, 0.5]));
         assert_eq!(v.bias, Some(vec![7.0, 8.0, 9.0]));
+    }
+
+    #[test]
+    fn captured_and_dequantized_weights() {
+        let text = "module @m { graph @main(%x: tensor<1x2xf32>, %f: tensor<bool>) -> (%y: tensor<1x2xf32>) {
+    %w = constant dense<[1.0, -2.0, 0.5, 4.0]> : tensor<2x2xf32>
+    %q = constant dense<[1, -2, 3, 4]> : tensor<2x2xi8>
+    %s = constant dense<[0.5, 2.0]> : tensor<2xf32>
+    %d = dequantize %q, %s {axis = 1} \"dq\" : tensor<2x2xf32>
+    %h = linear %x, %d \"quantized\" : tensor<1x2xf32>
+    %y = if %f captures(%h, %w) \"choose\" : tensor<1x2xf32>
+      body @then_body() captures(%h from 0: tensor<1x2xf32>, %v from 1: tensor<2x2xf32>) -> (%t: tensor<1x2xf32>) {
+        %t = linear %h, %v \"inner\" : tensor<1x2xf32>
+        return %t
+      }
+      body @else_body() captures(%h from 0: tensor<1x2xf32>) -> (%e: tensor<1x2xf32>) {
+        %e = relu %h : tensor<1x2xf32>
+        return %e
+      }
+    return %y } }";
+        let m = text::parse(text).expect("a module");
+        let layer = |name: &str| {
+            let find = |id: GraphId| {
+                let g = m.graph(id);
+                let op = g.ops().find(|&op| &*g.location(op) == name)?;
+                RangeReader::new(&m, id).layer(op)
+            };
+            m.graph_ids().find_map(find).expect("a layer")
+        };
+        let inner = layer("inner").values.expect("elements");
+        assert_eq!((inner.min, inner.max), (vec![0.5, 2.0], vec![1.0, 4.0]));
+        let quantized = layer("quantized");
+        assert_eq!(&*quantized.weight, "q");
+        let values = quantized.values.expect("elements");
+        assert_eq!((values.min, values.max), (vec![0.5, 4.0], vec![1.5, 8.0]));
     }
 
     #[test]

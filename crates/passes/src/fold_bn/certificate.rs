@@ -128,6 +128,16 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         };
         data.push((v, dims));
     }
+    // What stands between may ask for the extents of what the graph is given.
+    for &p in g.parameters() {
+        let v = Value::new(p, 0);
+        let open = cx.known.captured(p).is_none() && data.iter().all(|(w, _)| *w != v);
+        if let (true, Guess::Typed(n)) = (open, guess)
+            && let Some(dims) = typed_dims(cx, v, n)
+        {
+            data.push((v, dims));
+        }
+    }
     let dtype = plan.absorbed.first().map_or(DType::F32, |a| stored_type(cx, a.op));
     let magnitude = Cell::new(0.0f64);
     let reads = Cell::new(0u64);

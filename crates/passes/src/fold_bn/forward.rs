@@ -17,7 +17,7 @@ use super::{
     search::{Chain, Found, affine_at, end_of_walk, no_producer, whole_chain},
     weight::{Weight, weight},
 };
-use normfold_ir::{BinaryKind, ElementMap, OpId, OpKind, Use, Value};
+use normfold_ir::{BinaryKind, ElementMap, MapTerm, OpId, OpKind, Use, Value};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet},
@@ -214,9 +214,11 @@ impl Forward<'_> {
             return Err(FoldReason::NotConstant { what, blocker: Blocker::of(g, op) });
         };
         let (s, t) = self.per_input(op, &w, &ask)?;
-        if ask.shifts() && w.map.implicit_zeros {
-            return Err(FoldReason::PaddedShift { blocker: Blocker::of(g, op) });
-        }
+        let padded = || FoldReason::PaddedShift { blocker: Blocker::of(g, op) };
+        let taps = match ask.shifts() && w.map.implicit_zeros {
+            true => taps_apart(g.kind(op), &w).ok_or_else(padded)?,
+            false => (w.map.out.map.clone(), 1),
+        };
         let n = w.map.out.count as usize;
         let vectors = vec![vec![1.0; n], vec![0.0; n], vec![1.0], s];
         let mut absorbed = Absorbed::of(op, vectors);
@@ -227,7 +229,13 @@ impl Forward<'_> {
             self.found.absent |= !bias.present(cx.pool);
             if !self.found.absent {
                 let alpha = if let OpKind::Linear(l) = g.kind(op) { l.alpha } else { 1.0 };
-                let (shift, largest) = contracted(cx, op, &w, &t, alpha)?;
+                let (sums, largest) = contracted(cx, op, &w, &taps, &t, alpha)?;
+                // Each position of the result has one tap: the shift is a bias where all give the same.
+                let per_tap = sums.chunks_exact(taps.1);
+                if per_tap.clone().any(|c| c.iter().any(|x| *x != c[0])) {
+                    return Err(padded());
+                }
+                let shift: Vec<f64> = per_tap.map(|c| c[0]).collect();
                 let ones = &absorbed.vectors[0];
                 let (cancellation, magnitude) = bias.values(cx.pool, w.dtype, (ones, &shift))?;
                 self.found.cancellation = self.found.cancellation.max(cancellation);
@@ -275,16 +283,49 @@ impl Forward<'_> {
     }
 }
 
-/// `α·Σ W[i]·t[in(i)]` per output channel, from the weight as it is before this fold, not rounded; and the largest
+/// Where a transposed convolution writes each position of its result once: output channel and tap of each element of the
+/// kernel, and the number of taps.
+fn taps_apart(kind: &OpKind, w: &Weight) -> Option<(ElementMap, usize)> {
+    let OpKind::ConvTranspose(c) = kind else { return None };
+    let dims = &w.resolved.dims;
+    let n = usize::from(c.x.spatial);
+    let one = |list: &[u64], i: usize| list.get(i).copied().unwrap_or(1);
+    let within = |i: usize| match c.pad.explicit(i) {
+        Some((a, b)) => a >= 0 && b >= 0,
+        None => false,
+    };
+    let apart = (0..n).all(|i| {
+        dims.get(c.w.first_spatial_axis() + i) == Some(&one(&c.strides, i))
+            && one(&c.dilations, i) == 1
+            && within(i)
+    });
+    let derived = c.output_shape.is_empty() && c.output_padding.iter().all(|&p| p == 0);
+    if !apart || !derived || w.integers.is_some() {
+        return None;
+    }
+    let spatial = c.w.first_spatial_axis()..c.w.first_spatial_axis() + n;
+    let taps: u64 = dims.get(spatial.clone())?.iter().product();
+    let wide = w.map.out.map.terms().iter().map(|t| MapTerm { mul: t.mul * taps, ..*t });
+    let mut map = ElementMap::from_terms(wide);
+    let mut rest = taps;
+    for axis in spatial {
+        rest /= dims[axis];
+        map = map.and(dims, axis, 1, rest);
+    }
+    Some((map, usize::try_from(taps).ok()?))
+}
+
+/// `α·Σ W[i]·t[in(i)]` per output channel and tap, from the weight as it is before this fold, not rounded; and the largest
 /// `α·Σ |W[i]·t[in(i)]|`.
 fn contracted(
     cx: Cx<'_>,
     op: OpId,
     w: &Weight,
+    (out, taps): &(ElementMap, usize),
     t: &[f64],
     alpha: f64,
 ) -> Result<(Vec<f64>, f64), FoldReason> {
-    let n = w.map.out.count as usize;
+    let n = w.map.out.count as usize * taps;
     let (mut sums, mut magnitudes) = (vec![0.0; n], vec![0.0; n]);
     let mut add = |at: u64, part: &mut [f64], input: &ElementMap, out: &ElementMap| {
         input.zip(at, part, t, |w, t| w * t);
@@ -295,7 +336,7 @@ fn contracted(
             }
         });
     };
-    let (input, out) = (&w.map.input.map, &w.map.out.map);
+    let input = &w.map.input.map;
     if let (Some(integers), Some(v)) = (&w.integers, cx.g.operand(op, w.map.weight)) {
         let refuse = |_| FoldReason::Quantized { blocker: Blocker::of(cx.g, integers.op) };
         let mut elements = cx.constants().tensor(v).map_err(refuse)?.to_f64s();

@@ -4,7 +4,7 @@ use normfold_ir::{Binding, ConstId, GraphId, GraphRole, Module, OpId, OpKind, Us
 use std::collections::HashMap;
 
 /// The op that owns each body, and the graph it stands in.
-pub(super) fn owners(module: &Module) -> HashMap<GraphId, (GraphId, OpId)> {
+pub(crate) fn owners(module: &Module) -> HashMap<GraphId, (GraphId, OpId)> {
     let mut owners = HashMap::new();
     if module.graph_ids().all(|id| module.graph(id).role() != GraphRole::Body) {
         return owners;
@@ -19,7 +19,7 @@ pub(super) fn owners(module: &Module) -> HashMap<GraphId, (GraphId, OpId)> {
 }
 
 /// The capture parameters of a graph that stand for constants no caller can replace.
-pub(super) fn captured(
+pub(crate) fn captured(
     module: &Module,
     owners: &HashMap<GraphId, (GraphId, OpId)>,
     id: GraphId,

@@ -321,6 +321,7 @@ impl<'g> Body<'g> {
             attrs,
             pure: layers::is_pure(layer),
             type_uses: layers::type_uses(layer),
+            shaped: false,
             quantized: quantized.0,
         };
         let results = (0..count).map(|_| ResultSpec::default());

@@ -42,6 +42,17 @@ const PURE: &[&str] = &[
     "Trilu", "Unique", "Unsqueeze", "Upsample", "Where", "Xor",
 ];
 
+/// Those of them whose first output has the shape and element type of the first input in every opset.
+#[rustfmt::skip]
+const SHAPED: &[&str] = &[
+    "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Celu", "Cosh", "CumSum", "Gelu",
+    "GroupNormalization", "HardSwish", "Hardmax", "InstanceNormalization", "LRN",
+    "LayerNormalization", "LpNormalization", "MeanVarianceNormalization", "Mish",
+    "RMSNormalization", "ReverseSequence", "Round", "Scatter", "ScatterElements", "ScatterND",
+    "Selu", "Shrink", "Sinh", "Softsign", "Swish", "Tan", "TensorScatter", "ThresholdedRelu",
+    "Trilu",
+];
+
 /// The node as an opaque op.
 ///
 /// # Errors
@@ -76,6 +87,7 @@ pub(super) fn opaque(
         attrs,
         pure: pure && !bodies,
         type_uses,
+        shaped: domain.is_empty() && SHAPED.contains(&name),
         quantized: is_quantized(domain, name),
     })
 }

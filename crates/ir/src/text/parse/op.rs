@@ -131,7 +131,7 @@ impl<'a> Parser<'a> {
         Ok((Constant { entry, binding }, ty))
     }
 
-    /// `"domain::name" pure type_uses(…) quantized`.
+    /// `"domain::name" pure type_uses(…) shaped quantized`.
     fn opaque(&mut self) -> Result<Opaque, ParseError> {
         let (first, _) = self.string()?;
         let (domain, name): (Arc<str>, Arc<str>) = if self.colons_follow()? {
@@ -147,6 +147,7 @@ impl<'a> Parser<'a> {
             let (token, _) = self.peek()?;
             match token {
                 Token::Word("pure") => o.pure = true,
+                Token::Word("shaped") => o.shaped = true,
                 Token::Word("quantized") => o.quantized = true,
                 Token::Word("type_uses") => {
                     self.next()?;
