@@ -97,6 +97,7 @@ pub struct Evaluator<'a> {
     held: u64,
     limit: u64,
     work_limit: u64,
+    rounded: bool,
 }
 
 impl fmt::Debug for Evaluator<'_> {
@@ -122,6 +123,7 @@ impl<'a> Evaluator<'a> {
             held: 0,
             limit: 1 << 26,
             work_limit: 1 << 34,
+            rounded: false,
         }
     }
 
@@ -135,6 +137,13 @@ impl<'a> Evaluator<'a> {
     /// added to itself again and again) ends here.
     pub fn with_work_limit(mut self, reads: u64) -> Self {
         self.work_limit = reads;
+        self
+    }
+
+    /// Rounds every result to its element type, as an engine that stores them does. Without this, floats are f64 until a
+    /// cast.
+    pub fn rounded(mut self) -> Self {
+        self.rounded = true;
         self
     }
 
@@ -218,6 +227,7 @@ impl<'a> Evaluator<'a> {
             work,
             work_limit: self.work_limit,
             depth: MAX_DEPTH,
+            rounded: self.rounded,
         }
     }
 

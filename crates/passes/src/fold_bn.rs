@@ -158,6 +158,38 @@ certificate measured, or the reason why it is kept. A kept batch norm is left ex
     }
 }
 
+/// s and t of a batch norm in inference mode, per channel.
+///
+/// # Errors
+/// It is none, or its constants do not tell.
+pub(crate) fn scale_and_shift(
+    g: &Graph,
+    pool: &ConstPool,
+    types: &CertainTypes,
+    known: &Constness,
+    op: OpId,
+) -> Result<(Vec<f64>, Vec<f64>), FoldReason> {
+    let (entries, positions) = (Entries::default(), Positions::default());
+    let cx = Cx {
+        g,
+        pool,
+        types,
+        known,
+        entries: &entries,
+        positions: &positions,
+        allow_copy: true,
+        copy_limit: 0,
+        thorough: false,
+        freeze: false,
+        float_bias: false,
+    };
+    let (affine, _) = affine_at(cx, op)?;
+    if affine.absent {
+        return Err(FoldReason::WeightsAbsent { blocker: None });
+    }
+    Ok((affine.ask.s, affine.ask.t))
+}
+
 /// What is known of one root.
 enum Verdict {
     Folded(Box<Remark>),

@@ -104,9 +104,11 @@
 
 mod analysis;
 mod canonicalize;
+mod const_fold;
 mod dce;
 pub mod docs;
 mod fold_bn;
+mod lower_bn;
 mod manager;
 mod merge_parallel_linear;
 mod options;
@@ -119,11 +121,13 @@ pub use analysis::{
     NotConstant, Preserved, RangeReader,
 };
 pub use canonicalize::Canonicalize;
+pub use const_fold::{ConstFold, ConstFoldOptions};
 pub use dce::Dce;
 pub use fold_bn::{
     AmbiguousName, Blocker, Direction, FoldBn, FoldBnOptions, FoldReason, Pairs, ResidualShift,
     Role, Shared,
 };
+pub use lower_bn::{LowerBn, LowerBnOptions, LowerForm};
 pub use manager::{
     Instrumentation, ManagerOptions, PassManager, PassReport, PassRun, PipelineReport,
 };

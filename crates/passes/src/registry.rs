@@ -2,8 +2,10 @@
 
 use crate::{
     canonicalize::Canonicalize,
+    const_fold::ConstFold,
     dce::Dce,
     fold_bn::FoldBn,
+    lower_bn::LowerBn,
     merge_parallel_linear::MergeParallelLinear,
     options::{OptionError, OptionInfo, PassOptions},
     pass::{Pass, PassInfo, PassSpec},
@@ -19,9 +21,16 @@ pub fn builtin() -> PassRegistry {
     let mut registry = PassRegistry::default();
     registry.register::<FoldBn>();
     registry.register::<MergeParallelLinear>();
+    registry.register::<LowerBn>();
     registry.register::<Canonicalize>();
+    registry.register::<ConstFold>();
     registry.register::<Dce>();
     registry.pipeline("default", "fold-bn,dce", "What `normfold opt` runs");
+    registry.pipeline(
+        "simplify",
+        "fixpoint(canonicalize,const-fold,fold-bn,dce)",
+        "Fold and tidy up: fewer nodes that compute the same",
+    );
     registry
 }
 

@@ -1,6 +1,6 @@
 //! Planned values: extents, element type, and where elements come from.
 
-use super::{ElementFn, EvalError, Evaluator, Scalar, Tensor, index::Dims};
+use super::{ElementFn, EvalError, Evaluator, Scalar, Tensor, cast::Rounding, index::Dims};
 use crate::{ConstError, ConstId, ConstPool, DType, ElementReader, OpId};
 use smallvec::SmallVec;
 use std::{cell::Cell, rc::Rc, sync::Arc};
@@ -29,6 +29,13 @@ pub(super) enum Source<'a> {
     Formula(Rc<dyn Formula>),
 }
 
+fn rounded(x: Scalar, dtype: DType) -> Scalar {
+    match (x, Rounding::to(dtype)) {
+        (Scalar::F(v), Some(r)) => Scalar::F(r.round(v)),
+        _ => x,
+    }
+}
+
 /// A constant.
 pub(super) struct Stored<'a> {
     pub(super) entry: ConstId,
@@ -53,6 +60,8 @@ pub(super) struct Reader<'r> {
     pub(super) work: &'r Cell<u64>,
     pub(super) work_limit: u64,
     pub(super) depth: u32,
+    /// Whether results of formulas are rounded to their element type.
+    pub(super) rounded: bool,
 }
 
 impl<'r> Reader<'r> {
@@ -83,7 +92,10 @@ impl<'r> Reader<'r> {
             Source::Const(c) => self.constant(c, node.dtype, i),
             Source::Lazy(f) => Ok(f.get(&node.dims, i).of(node.dtype)),
             Source::Same(m) => self.deeper()?.get(*m, i),
-            Source::Formula(f) => f.element(self.deeper()?, i),
+            Source::Formula(f) => {
+                let x = f.element(self.deeper()?, i)?;
+                Ok(if self.rounded { rounded(x, node.dtype) } else { x })
+            }
         }
     }
 

@@ -149,13 +149,15 @@ impl<'a> Constants<'a> {
         {
             return Err(NotConstant::Absent);
         }
-        self.with(v, |e, unknown| {
-            let t = e.tensor(v).map_err(unsupported)?;
-            if unknown.get() {
-                return Err(NotConstant::Depends { on: v.op });
-            }
-            Ok((*t).clone())
-        })
+        self.with(v, false, |e, unknown| whole(e, unknown, v))
+    }
+
+    /// The same as an engine would store it: every result on the way is rounded to its element type.
+    ///
+    /// # Errors
+    /// As [`Constants::tensor`].
+    pub fn stored(&self, v: Value) -> Result<Tensor, NotConstant> {
+        self.with(v, true, |e, unknown| whole(e, unknown, v))
     }
 
     /// Element type and extents, without computing elements.
@@ -163,7 +165,7 @@ impl<'a> Constants<'a> {
     /// # Errors
     /// It is not constant.
     pub fn ty(&self, v: Value) -> Result<(DType, Vec<u64>), NotConstant> {
-        self.with(v, |e, unknown| {
+        self.with(v, true, |e, unknown| {
             let ty = (e.dtype(v).map_err(unsupported)?, e.dims(v).map_err(unsupported)?);
             if unknown.get() { Err(NotConstant::Depends { on: v.op }) } else { Ok(ty) }
         })
@@ -179,7 +181,7 @@ impl<'a> Constants<'a> {
         }
         // Each by an evaluator of its own: what one element made it compute may hold stand-ins.
         let element = |i: u64| {
-            self.with(v, |e, unknown| {
+            self.with(v, true, |e, unknown| {
                 let at = if dims.is_empty() { &[][..] } else { &[i] };
                 let x = e.element(v, at).map_err(unsupported)?.to_i64();
                 Ok((!unknown.get()).then_some(x))
@@ -248,6 +250,7 @@ impl<'a> Constants<'a> {
     fn with<R>(
         &self,
         v: Value,
+        rounded: bool,
         f: impl FnOnce(&mut Evaluator<'_>, &Cell<bool>) -> Result<R, NotConstant>,
     ) -> Result<R, NotConstant> {
         if let Some(reason) = self.known.reason(self.graph, v) {
@@ -256,6 +259,9 @@ impl<'a> Constants<'a> {
         let unknown = Cell::new(false);
         let mut e =
             Evaluator::new(self.graph, self.pool).with_limit(LARGEST).with_work_limit(1 << 26);
+        if rounded {
+            e = e.rounded();
+        }
         for op in self.bound(v)? {
             match self.known.captured(op) {
                 Some(entry) => e.bind(Value::new(op, 0), entry_binding(self.pool, entry)),
@@ -326,6 +332,14 @@ impl<'a> Constants<'a> {
         e.bind(Value::new(op, 0), Bound::Lazy { dtype: DType::I64, dims: out, f });
         Ok(())
     }
+}
+
+fn whole(e: &mut Evaluator<'_>, unknown: &Cell<bool>, v: Value) -> Result<Tensor, NotConstant> {
+    let t = e.tensor(v).map_err(unsupported)?;
+    if unknown.get() {
+        return Err(NotConstant::Depends { on: v.op });
+    }
+    Ok((*t).clone())
 }
 
 /// A pool entry as an evaluator's value. Elements that are not at hand are NaN.

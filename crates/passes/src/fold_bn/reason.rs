@@ -13,7 +13,7 @@ pub struct Blocker {
 }
 
 impl Blocker {
-    pub(super) fn of(g: &Graph, op: OpId) -> Self {
+    pub(crate) fn of(g: &Graph, op: OpId) -> Self {
         Self { op: g.kind(op).display_name().into(), location: g.location(op) }
     }
 }
