@@ -72,6 +72,12 @@ pub enum FrontendError {
         /// Why not.
         why: String,
     },
+    /// What was asked to look at the finished file did not let it pass. Nothing was written.
+    #[error("`{}` did not pass the check before it would have been written", path.display())]
+    Rejected {
+        /// The output.
+        path: PathBuf,
+    },
     /// Weights that became non-finite while they were written. Nothing was written.
     #[error(
         "constant `{constant}` has a value that is not finite once rounded to its element type"

@@ -10,8 +10,8 @@
 
 mod target;
 
-pub use target::write_file;
-pub(crate) use target::{Staged, explain, resolve};
+pub use target::{Check, write_file};
+pub(crate) use target::{Staged, explain, resolve, write_checked};
 
 use crate::bytes::Source;
 use sha2::{Digest, Sha256};

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     FrontendError,
     bytes::{MappedFile, Source},
-    save::{Content, Staged, WriteOptions, resolve, write_file},
+    save::{Check, Content, Staged, WriteOptions, resolve, write_checked, write_file},
 };
 use normfold_ir::{ConstId, Module, RoundingStats};
 use std::{
@@ -42,6 +42,9 @@ pub struct SaveOptions<'a> {
     pub threads: usize,
     /// Told how many bytes of how many are written, from any thread.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Looks at the finished document before it gets its name: it stands under another one in the directory of the output,
+    /// its external data beside it. `false` drops it, and the new external data.
+    pub check: Option<&'a Check<'a>>,
 }
 
 impl<'a> SaveOptions<'a> {
@@ -54,6 +57,12 @@ impl<'a> SaveOptions<'a> {
     /// With somebody who is told how many bytes of how many are written.
     pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
         self.progress = Some(progress);
+        self
+    }
+
+    /// With a check that the finished document has to pass.
+    pub fn check(mut self, check: &'a Check<'a>) -> Self {
+        self.check = Some(check);
         self
     }
 }
@@ -138,6 +147,13 @@ impl OnnxDocument {
         self.source.is_empty()
     }
 
+    /// The files of external data that tensors name: the location as the document writes it, and where it is.
+    pub fn external_files(&self) -> Vec<(Arc<str>, PathBuf)> {
+        let base = self.external.base().map(Path::to_path_buf).unwrap_or_default();
+        let files = self.external.opened().into_iter();
+        files.map(|(location, _)| (location.clone(), base.join(&*location))).collect()
+    }
+
     fn names(&self) -> Vec<PathBuf> {
         vec![self.path.clone().unwrap_or_else(|| "model in memory".into())]
     }
@@ -150,7 +166,8 @@ impl OnnxDocument {
     ///
     /// # Errors
     /// The output cannot be written, the input not be read, or a change not be said in the document's opset; a weight that
-    /// became non-finite is [`FrontendError::NonFinite`]. The target is then as it was.
+    /// became non-finite is [`FrontendError::NonFinite`], a document that does not pass the check
+    /// [`FrontendError::Rejected`]. The target is then as it was.
     pub fn save(
         &self,
         module: &Module,
@@ -222,7 +239,8 @@ impl OnnxDocument {
         let progress =
             |done: u64, _: u64| options.progress.iter().for_each(|p| p(before + done, total));
         let write = WriteOptions { threads: options.threads, progress: Some(&progress) };
-        write_file(&content, std::slice::from_ref(&self.source), &self.names(), target, write)?;
+        let sources = std::slice::from_ref(&self.source);
+        write_checked(&content, sources, &self.names(), target, write, options.check)?;
         written.keep();
         drop(content);
         drop(export);

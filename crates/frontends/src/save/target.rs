@@ -25,7 +25,30 @@ pub fn write_file(
     target: &Path,
     options: WriteOptions<'_>,
 ) -> Result<(), FrontendError> {
+    write_checked(content, sources, names, target, options, None)
+}
+
+/// Looks at a finished file before it gets its name; `false` drops it.
+pub type Check<'a> = dyn Fn(&Path) -> bool + 'a;
+
+/// [`write_file`], with a check that the finished file has to pass before it gets its name.
+///
+/// # Errors
+/// As [`write_file`]; [`FrontendError::Rejected`] where the check does not let the file pass, or where the target is no
+/// regular file, which would be written before it could be checked.
+pub(crate) fn write_checked(
+    content: &Content<'_>,
+    sources: &[Source],
+    names: &[PathBuf],
+    target: &Path,
+    options: WriteOptions<'_>,
+    check: Option<&Check<'_>>,
+) -> Result<(), FrontendError> {
+    let rejected = || FrontendError::Rejected { path: target.to_path_buf() };
     let Some(real) = resolve(target)? else {
+        if check.is_some() {
+            return Err(rejected());
+        }
         let mut out = OpenOptions::new()
             .write(true)
             .open(target)
@@ -40,6 +63,9 @@ pub fn write_file(
             .file()?
             .set_permissions(permissions)
             .map_err(|e| FrontendError::io("write", target, e))?;
+    }
+    if check.is_some_and(|check| !check(&staged.fresh.path)) {
+        return Err(rejected());
     }
     staged.rename_to(&real)
 }

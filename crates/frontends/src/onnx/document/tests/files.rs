@@ -207,3 +207,41 @@ fn files_that_are_no_models_are_named() {
         }
     }
 }
+
+#[test]
+fn a_check_sees_the_finished_document_and_decides() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = external(dir.path());
+    let (doc, mut module) = OnnxDocument::open(&path, &OpenOptions::default()).unwrap();
+    let id = module.main().unwrap();
+    double(&mut module, id, "v");
+    let target = dir.path().join("out.onnx");
+    fs::write(&target, "as it was").unwrap();
+    let seen = std::cell::Cell::new(0);
+    let look = |fresh: &Path| {
+        assert_eq!(fs::read(&target).unwrap(), b"as it was");
+        let (_, out) = OnnxDocument::open(fresh, &OpenOptions::default()).unwrap();
+        let g = out.graph(out.main().unwrap());
+        let OpKind::Constant(c) = g.kind(op_of(g, "v")) else { panic!() };
+        assert_eq!(out.constants.element_f64(c.entry, 999).unwrap(), 1998.0);
+        seen.set(seen.get() + 1);
+        seen.get() > 1
+    };
+    let options = SaveOptions::default().check(&look);
+    let e = doc.save(&module, &target, options).unwrap_err();
+    assert!(matches!(&e, FrontendError::Rejected { path } if *path == target), "{e}");
+    assert_eq!(files(dir.path()), ["m.onnx", "out.onnx", "w.bin"]);
+    assert_eq!(fs::read(&target).unwrap(), b"as it was");
+    doc.save(&module, &target, options).unwrap();
+    assert_eq!((seen.get(), files(dir.path()).len()), (2, 4));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_checked_first_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = external(dir.path());
+    let (doc, module) = OnnxDocument::open(&path, &OpenOptions::default()).unwrap();
+    let e = doc.save(&module, Path::new("/dev/null"), SaveOptions::default().check(&|_| true));
+    assert!(matches!(e, Err(FrontendError::Rejected { .. })), "{e:?}");
+}
