@@ -85,7 +85,8 @@ impl Pass for LowerBn {
             .filter(|&op| matches!(graph.kind(op), OpKind::BatchNorm(_)))
             .collect();
         let mut changed = false;
-        for op in norms {
+        // The last first: of what is created the analysis knows nothing, and a batch norm may read another one's result.
+        for op in norms.into_iter().rev() {
             match self.plan(graph, cx.constants(), &types, &known, op) {
                 Ok(None) => {}
                 Ok(Some(plan)) => {
