@@ -1,5 +1,7 @@
 //! Random modules of known ops, with batch norms strewn in.
 
+mod between;
+
 use arbtest::arbitrary::{Result, Unstructured};
 use normfold_ir::{
     Activation, ActivationKind, BatchNorm, BinaryKind, ConstId, Constant, Conv, ConvTranspose,
@@ -53,7 +55,8 @@ pub fn module(u: &mut Unstructured<'_>, dtype: DType) -> Result<Module> {
     for _ in 0..b.u.int_in_range(1..=10)? {
         b.step()?;
         if b.u.ratio(1, 2)? {
-            b.batch_norm()?;
+            let x = b.pick()?;
+            b.batch_norm(x)?;
         }
     }
     b.finish()
@@ -106,8 +109,12 @@ impl Builder<'_, '_> {
         self.values.push(Known { value: self.graph.result(op, 0), dims });
     }
 
-    fn batch_norm(&mut self) -> Result<()> {
-        let x = self.pick()?;
+    fn batch_norm_of_newest(&mut self) -> Result<()> {
+        let newest = self.values.last().cloned();
+        newest.map_or(Ok(()), |x| self.batch_norm(x))
+    }
+
+    fn batch_norm(&mut self, x: Known) -> Result<()> {
         // Mostly the channel axis.
         let axis = if self.u.ratio(1, 12)? { x.dims.len() - 1 } else { 1 };
         let c = [x.dims[axis]];
@@ -126,6 +133,9 @@ impl Builder<'_, '_> {
 
     fn step(&mut self) -> Result<()> {
         let x = self.pick()?;
+        if self.u.ratio(2, 5)? {
+            return self.between(x);
+        }
         match (x.dims.len(), self.u.int_in_range(0..=11)?) {
             (4, 0..=4) => self.conv(x)?,
             (4, 5) => self.conv_transpose(x)?,

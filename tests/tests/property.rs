@@ -53,7 +53,7 @@ fn check(pipeline: &str) {
         );
         Ok(())
     })
-    .budget_ms(4000);
+    .budget_ms(3000);
 }
 
 #[test]
@@ -64,6 +64,26 @@ fn folding_keeps_values() {
 #[test]
 fn folding_after_canonicalizing_keeps_values() {
     check("canonicalize,fold-bn,dce");
+}
+
+#[test]
+fn simplifying_keeps_values() {
+    check("simplify");
+}
+
+#[test]
+fn merging_keeps_values() {
+    check("fold-bn,merge-parallel-linear,dce");
+}
+
+#[test]
+fn residual_shifts_and_float_biases_keep_values() {
+    check("fold-bn{residual-shift=add quantized-bias=float},dce");
+}
+
+#[test]
+fn lowering_keeps_values() {
+    check("fold-bn,lower-bn,const-fold,dce");
 }
 
 #[test]

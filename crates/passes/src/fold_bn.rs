@@ -38,8 +38,8 @@ pub use reason::{Blocker, FoldReason, Role};
 pub(crate) use resolve::permuted;
 
 use crate::{
-    CertainTypes, Constness, Globs, Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec,
-    option_enum, pass_options,
+    Analysis, CertainTypes, Constness, Globs, Pass, PassCx, PassError, PassInfo, PassOutcome,
+    PassSpec, option_enum, pass_options,
 };
 use certificate::Certificate;
 use cx::{Cx, Entries, Positions};
@@ -47,7 +47,7 @@ use normfold_ir::{ConstPool, Graph, Module, OpId, Reason, Remark, RemarkArg, Val
 use pairs::Sightings;
 use roots::Root;
 use search::{Found, Norms, Search, affine_at};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 option_enum! {
     /// Which way a batch norm may fold.
@@ -202,6 +202,8 @@ struct State {
     known: Arc<Constness>,
     entries: Entries,
     positions: Positions,
+    /// Whether ops were created of which the analyses know nothing.
+    created: bool,
 }
 
 impl Pass for FoldBn {
@@ -223,8 +225,10 @@ impl Pass for FoldBn {
             },
             entries: Entries::default(),
             positions: Positions::of(&order, graph.slot_bound()),
+            created: false,
         };
-        let roots = roots::find(self.cx(graph, cx.constants(), &state), &order);
+        let mut roots = roots::find(self.cx(graph, cx.constants(), &state), &order);
+        let told = roots.len();
         self.sightings.look(&self.options.pairs, graph, &roots);
         let mut verdicts: Vec<Option<Verdict>> = roots.iter().map(|_| None).collect();
         let mut changed = false;
@@ -261,11 +265,17 @@ impl Pass for FoldBn {
             changed |= again;
             // Sideways when nothing else is left to do: a branch's own batch norm goes first.
             if !again && (sideways || self.options.direction != Direction::Both) {
-                break;
+                if !changed || !self.look_again(graph, cx, &mut state, &mut roots) {
+                    break;
+                }
+                verdicts.resize_with(roots.len(), || None);
+                sideways = false;
+                continue;
             }
             sideways = !again;
         }
-        for (root, verdict) in roots.into_iter().zip(verdicts) {
+        // What became a chain only by the folds is no root of the model.
+        for (root, verdict) in roots.into_iter().zip(verdicts).take(told) {
             let chain = !root.is_norm;
             match verdict {
                 Some(Verdict::Folded(remark)) => {
@@ -289,6 +299,29 @@ impl Pass for FoldBn {
 }
 
 impl FoldBn {
+    /// Looks at the graph as a second run would: arithmetic that a batch norm stood between may have become one chain, and
+    /// of ops that were created nothing was known. Whether there is anything new; roots that were not before are added.
+    fn look_again(
+        &self,
+        graph: &Graph,
+        cx: &PassCx<'_>,
+        state: &mut State,
+        roots: &mut Vec<Root>,
+    ) -> bool {
+        let Ok(order) = graph.topo_order() else { return false };
+        let created = std::mem::take(&mut state.created);
+        if created {
+            state.types = Arc::new(CertainTypes::compute(graph, cx.constants()));
+            state.known = Arc::new(Constness::with_captured(graph, cx.captured()));
+            state.positions = Positions::of(&order, graph.slot_bound());
+        }
+        let known: HashSet<OpId> = roots.iter().map(|r| r.op).collect();
+        let found = roots::find(self.cx(graph, cx.constants(), state), &order);
+        let before = roots.len();
+        roots.extend(found.into_iter().filter(|r| !known.contains(&r.op)));
+        created || roots.len() > before
+    }
+
     fn cx<'a>(&self, g: &'a Graph, pool: &'a ConstPool, state: &'a State) -> Cx<'a> {
         Cx {
             g,
@@ -450,6 +483,7 @@ impl FoldBn {
         let Some((instead, created)) = cx.rewrite(graph, |rw| plan.commit(rw)) else {
             return Err(cx.internal(graph, bn, "a rewrite was refused that had been allowed"));
         };
+        state.created |= !created.is_empty();
         for (op, like) in created {
             let at = state.positions.get(like);
             state.positions.place(op, at);

@@ -87,7 +87,8 @@ pub(super) fn before(cx: Cx<'_>, found: &Found) -> Result<Sample, EvalError> {
             OpKind::Reshape(_) | OpKind::Expand(_) | OpKind::Slice(_) | OpKind::Split(_)
         )
     };
-    let smallest = match (found.via.iter().any(by_extent), found.forward || found.sideways) {
+    let given = found.via.iter().any(by_extent) || widens(cx, found);
+    let smallest = match (given, found.forward || found.sideways) {
         (true, _) => [None, None],
         (false, false) => [Some(Guess::Smallest), None],
         (false, true) => [None, Some(Guess::Smallest)],
@@ -100,6 +101,22 @@ pub(super) fn before(cx: Cx<'_>, found: &Found) -> Result<Sample, EvalError> {
         }
     }
     Err(failed.unwrap_or(EvalError::TooDeep))
+}
+
+/// Whether a constant on the way varies along an axis that the root's factors do not: it would widen smaller data.
+fn widens(cx: Cx<'_>, found: &Found) -> bool {
+    let own: &[usize] = found.own.as_ref().map_or(&[], |a| a.axes());
+    let one = |op: OpId| {
+        let rank = cx.rank(Value::new(op, 0)).unwrap_or(0);
+        cx.g.operands(op).flatten().filter(|&v| cx.is_constant(v)).any(|v| {
+            let dims = cx.constants().ty(v).map_or(Vec::new(), |t| t.1);
+            let lead = rank.saturating_sub(dims.len());
+            dims.iter().enumerate().any(|(i, &d)| d > 1 && !own.contains(&(lead + i)))
+        })
+    };
+    let gone = found.plan.bypassed.iter().map(|b| b.0);
+    let mut on_the_way = gone.chain(found.via.iter().copied());
+    on_the_way.any(|op| matches!(cx.g.kind(op), OpKind::Binary(_)) && one(op))
 }
 
 /// How extents of the data are chosen.

@@ -1,7 +1,7 @@
 //! What a fold is planned on: the graph as it is, facts about it, and what the options allow.
 
-use crate::{CertainTypes, Constants, Constness};
-use normfold_ir::{Binding, ConstId, ConstPool, Graph, OpId, Value, eval::Tensor};
+use crate::{CertainTypes, Constants, Constness, Extents};
+use normfold_ir::{Binding, ConstId, ConstPool, Graph, OpId, OpKind, Value, eval::Tensor};
 use std::{cell::RefCell, collections::HashMap};
 
 /// Constants that are computed from others: a fold that needs one asks for it and is planned again.
@@ -84,12 +84,20 @@ pub(super) struct Cx<'a> {
 impl<'a> Cx<'a> {
     /// The rank of a value where it is certain; declared types of intermediate values may be stale.
     pub(super) fn rank(self, v: Value) -> Option<usize> {
-        self.types.rank(v)
+        self.dims(v).map(|d| d.len())
+    }
+
+    /// The extents where they are certain; those of a constant created since as well.
+    pub(super) fn dims(self, v: Value) -> Option<Extents> {
+        self.types.dims(v).or_else(|| match self.g.kind(v.op) {
+            OpKind::Constant(c) => Some(self.pool.dims(c.entry).into_iter().map(Some).collect()),
+            _ => None,
+        })
     }
 
     /// An extent of a value where it is certain.
     pub(super) fn extent(self, v: Value, axis: usize) -> Option<u64> {
-        self.types.dims(v).and_then(|d| d.get(axis).copied()?)
+        self.dims(v).and_then(|d| d.get(axis).copied()?)
     }
 
     pub(super) fn constants(self) -> Constants<'a> {
