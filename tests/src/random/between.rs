@@ -41,12 +41,12 @@ impl Builder<'_, '_> {
                 let kind = Resize { mode: mode.into(), scales: Some(scales), ..Resize::default() };
                 self.op(kind, vec![Some(x.value)], dims);
             }
-            (4, 10) if d[1] % 4 == 0 => {
+            (4, 10) if d[1].is_multiple_of(4) => {
                 let mode = *self.u.choose(&[DepthMode::Dcr, DepthMode::Crd])?;
                 let dims = vec![d[0], d[1] / 4, d[2] * 2, d[3] * 2];
                 self.op(DepthToSpace { block: 2, mode }, vec![Some(x.value)], dims);
             }
-            (4, 10) if d[2] % 2 == 0 && d[3] % 2 == 0 && d[1] <= 4 => {
+            (4, 10) if d[2].is_multiple_of(2) && d[3].is_multiple_of(2) && d[1] <= 4 => {
                 let dims = vec![d[0], d[1] * 4, d[2] / 2, d[3] / 2];
                 self.op(SpaceToDepth { block: 2 }, vec![Some(x.value)], dims);
             }
