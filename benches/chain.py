@@ -3,9 +3,21 @@
 
     python3 benches/chain.py OUT.onnx [--blocks 10000] [--channels 4] [--kernel 1] [--shared] [--kind plain]
 
-Kinds of chain: `plain` is conv-bn-relu; `joins` has a norm behind a sum of two convolutions, behind a concatenation, on a
-residual branch, before a convolution and beside one, in turn; `barred` has factors that all reach back to one activation,
-so that each walk fails as far away as can be; `sum` is one sum of as many convolutions as there are blocks, and a norm.
+Kinds of chain:
+
+    plain        conv-bn-relu
+    joins        a norm behind a sum of two convolutions, behind a concatenation, on a residual branch, before a convolution and
+                 beside one, in turn, each with an activation behind
+    open         the same without activations, so that walks may go on
+    barred       factors that all reach back to one activation: each walk fails as far away as can be
+    barred-sums  the same through sums, each with a convolution of its own
+    norms        norms through sums that reach back to one activation
+    sum          one sum of as many convolutions as there are blocks, and a norm
+    concat       one concatenation of them, and a norm
+    beside       one sum of as many norms of one value
+    fan          one convolution that as many norms read
+    fan-out      one activation that as many norms read, each before a convolution
+    parallel     blocks of RepVGG: a convolution, another of one tap and a norm beside each other
 
 With --shared all norms read the same four parameter tensors and all convolutions the same bias, so that one constant
 has as many readers as there are blocks. The protobuf is encoded by hand: a hundred thousand blocks take seconds.
@@ -79,7 +91,7 @@ class Chain:
     def __init__(self, channels, kernel, shared, size, seed):
         rng, c = random.Random(seed), channels
         self.c, self.kernel, self.shared, self.size = c, kernel, shared, size
-        self.nodes, self.tensors, self.last = [], [], "x"
+        self.nodes, self.tensors, self.parts, self.last, self.channels = [], [], [], "x", c
         fan = c * kernel * kernel
         # Drawing weights is the slow part in plain Python, so a few sets serve all blocks; their bytes are in the file each time.
         self.weights = [floats(rng, fan * c, -1.7 / fan ** 0.5, 1.7 / fan ** 0.5) for _ in range(3)]
@@ -113,7 +125,7 @@ class Chain:
     def plain(self, i):
         self.last = self.op("Relu", f"r{i}", [self.norm(f"n{i}", self.conv(f"c{i}", self.last, i), i)])
 
-    def joins(self, i):
+    def joins(self, i, activate=True):
         x, half = self.last, self.c // 2
         if i % 5 == 0:
             y = self.op("Add", f"a{i}", [self.conv(f"c{i}", x, i), self.conv(f"d{i}", x, i + 1)])
@@ -127,7 +139,7 @@ class Chain:
             y = self.conv(f"c{i}", self.norm(f"n{i}", x, i), i)
         else:
             y = self.op("Add", f"a{i}", [self.conv(f"c{i}", x, i), self.norm(f"n{i}", x, i)])
-        self.last = self.op("Relu", f"r{i}", [y])
+        self.last = self.op("Relu", f"r{i}", [y]) if activate else y
 
     def barred(self, i):
         if i == 0:
@@ -136,6 +148,56 @@ class Chain:
         y = self.op("Mul", f"m{i}", [self.last, f"m{i}.factor"])
         self.last = self.op("AveragePool", f"p{i}", [y], ints("kernel_shape", [1, 1]))
 
+    def open(self, i):
+        self.joins(i, activate=False)
+
+    def barred_sums(self, i):
+        if i == 0:
+            self.last = self.op("Relu", "start", [self.last])
+        self.tensors.append(tensor(f"m{i}.factor", [self.c, 1, 1], self.vectors["scale"][i % 7]))
+        y = self.op("Add", f"a{i}", [self.last, self.conv(f"c{i}", "x", i)])
+        self.last = self.op("Mul", f"m{i}", [y, f"m{i}.factor"])
+
+    def norms(self, i):
+        if i == 0:
+            self.last = self.op("Relu", "start", [self.last])
+        self.last = self.norm(f"n{i}", self.op("Add", f"a{i}", [self.last, self.conv(f"c{i}", "x", i)]), i)
+
+    def beside(self, i):
+        y = self.norm(f"n{i}", "x", i)
+        self.last = y if i == 0 else self.op("Add", f"a{i}", [self.last, y])
+
+    def fan(self, i):
+        if i == 0:
+            self.source = self.conv("c", "x", 0)
+        y = self.op("Relu", f"r{i}", [self.norm(f"n{i}", self.source, i)])
+        self.last = y if i == 0 else self.op("Add", f"a{i}", [self.last, y])
+
+    def fan_out(self, i):
+        if i == 0:
+            self.source = self.op("Relu", "start", ["x"])
+        y = self.op("Relu", f"r{i}", [self.conv(f"c{i}", self.norm(f"n{i}", self.source, i), i)])
+        self.last = y if i == 0 else self.op("Add", f"a{i}", [self.last, y])
+
+    def parallel(self, i):
+        x, kernel = self.last, self.kernel
+        y = self.norm(f"n{i}", self.conv(f"c{i}", x, i), i)
+        self.kernel = 1
+        y = self.op("Add", f"a{i}", [y, self.norm(f"m{i}", self.conv(f"d{i}", x, i + 1), i + 1)])
+        self.kernel = kernel
+        y = self.op("Add", f"b{i}", [y, self.norm(f"o{i}", x, i + 2)])
+        self.last = self.op("Relu", f"r{i}", [y])
+
+    def concat(self, i):
+        self.parts.append(self.conv(f"c{i}", "x", i))
+
+    def whole(self, blocks):
+        """The concatenation of all parts, and a norm of as many channels."""
+        y, c = self.op("Concat", "whole", self.parts, integer("axis", 1)), self.c * blocks
+        for k in self.RANGES:
+            self.tensors.append(tensor(f"n.{k}", [c], (self.vectors[k][0] * blocks)[:4 * c]))
+        self.last, self.channels = self.op("BatchNormalization", "n", [y, *(f"n.{k}" for k in self.RANGES)]), c
+
     def sum(self, i):
         y = self.conv(f"c{i}", "x", i)
         self.last = y if i == 0 else self.op("Add", f"a{i}", [self.last, y])
@@ -143,11 +205,13 @@ class Chain:
     def model(self):
         self.nodes.append(node("Identity", "end", [self.last], "y"))
         shape = [1, self.c, self.size, self.size]
-        graph = b"".join(self.nodes) + text(2, "chain") + b"".join(self.tensors) + value(11, "x", shape) + value(12, "y", shape)
+        result = [1, self.channels, *shape[2:]]
+        graph = b"".join(self.nodes) + text(2, "chain") + b"".join(self.tensors) + value(11, "x", shape) + value(12, "y", result)
         return num(1, IR) + text(2, "normfold-bench") + msg(7, graph) + msg(8, num(2, OPSET))
 
 
-KINDS = {k: getattr(Chain, k) for k in ("plain", "joins", "barred", "sum")}
+KINDS = {k: getattr(Chain, k.replace("-", "_")) for k in (
+    "plain", "joins", "open", "barred", "barred-sums", "norms", "sum", "concat", "beside", "fan", "fan-out", "parallel")}
 
 
 def write(path, blocks, channels=4, kernel=1, shared=False, size=8, seed=7, kind="plain"):
@@ -157,6 +221,8 @@ def write(path, blocks, channels=4, kernel=1, shared=False, size=8, seed=7, kind
         KINDS[kind](chain, i)
     if kind == "sum":
         chain.last = chain.norm("n", chain.last, 0)
+    if kind == "concat":
+        chain.whole(blocks)
     model = chain.model()
     with open(path, "wb") as f:
         f.write(model)

@@ -120,14 +120,24 @@ CHAINS = [
     ("chain, constants of its own per block", 1.5, {}),
     ("chain, constants read by every block", 1.5, dict(shared=True)),
     ("sums, concatenations, norms before and beside", 1.6, dict(kind="joins")),
+    ("the same without activations", 1.6, dict(kind="open")),
     ("factors that reach back to one activation", 1.6, dict(kind="barred")),
     ("one sum of all blocks", 1.6, dict(kind="sum")),
+    ("factors that reach back through sums", 1.6, dict(kind="barred-sums")),
+    ("one concatenation of all blocks", 1.6, dict(kind="concat")),
+    ("one sum of norms of one value", 1.6, dict(kind="beside")),
+    ("one convolution that all norms read", 1.6, dict(kind="fan")),
+    ("one activation that all norms read", 1.6, dict(kind="fan-out")),
+    ("parallel convolutions and norms, merged", 1.6, dict(kind="parallel", kernel=3)),
 ]
+
+# What the last of them runs beyond the default pipeline.
+MERGE = "--passes=fold-bn,merge-parallel-linear,dce"
 
 
 def measure(args, work):
     """Rows of (what, beside what, figure, target)."""
-    fold = lambda path, out: ([args.normfold, "opt", path, "-o", out], out)  # noqa: E731
+    fold = lambda path, out, *more: ([args.normfold, "opt", path, "-o", out, *more], out)  # noqa: E731
     ours, theirs = work / "ours.onnx", work / "theirs.onnx"
     (large, large_name), (small, small_name) = models(args, work)
 
@@ -151,7 +161,8 @@ def measure(args, work):
         short, long = work / "short.onnx", work / "long.onnx"
         chain.write(short, 10_000, **kw)
         chain.write(long, 100_000, **kw)
-        a, b = interleaved(max(3, args.runs // 2), fold(short, ours), fold(long, theirs))
+        more = [MERGE] if kw.get("kind") == "parallel" else []
+        a, b = interleaved(max(3, args.runs // 2), fold(short, ours, *more), fold(long, theirs, *more))
         yield f"time per block, {label}", "100,000 against 10,000 blocks", f"{b / a / 10:.2f} ×", f"≤ {target} ×"
 
 
