@@ -10,12 +10,17 @@ mod reference;
 mod render;
 mod summary;
 mod trace;
+mod verify;
 
 use args::{Cli, Command, Global};
 use clap::{CommandFactory, FromArgMatches};
 use normfold_driver::DriverError;
 use output::Output;
-use std::{io, panic, process::ExitCode};
+use std::{
+    io, panic,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 /// The exit code of whatever is normfold's own fault.
 const BUG: u8 = 1;
@@ -24,12 +29,24 @@ const USAGE: u8 = 2;
 /// The exit code of an output that cannot be written.
 const OUTPUT: u8 = 5;
 
+/// The exit code where there is no verdict.
+const CANNOT_VERIFY: u8 = 7;
+
+/// Whether an engine runs, whose panics are not ours.
+static ENGINE_RUNS: AtomicBool = AtomicBool::new(false);
+
 /// Why the program stops.
 pub(crate) enum Failure {
     /// The library says why.
     Driver(Box<DriverError>),
     /// The command line asks for something that is not there.
     Usage(String),
+    /// This program was built without that feature.
+    #[cfg_attr(
+        all(feature = "verify", feature = "ort"),
+        expect(dead_code, reason = "with every engine nothing is missing")
+    )]
+    NotBuilt(&'static str),
     /// A file other than the model cannot be written.
     Write(String, io::Error),
     /// Standard output is gone or full.
@@ -105,6 +122,11 @@ fn dispatch(command: Command, global: &Global, out: &mut Output) -> Result<(), F
             let result = explain::run(&args, out);
             session.finish().and(result)
         }
+        Command::Verify(args) => {
+            let session = logging::start(global, None)?;
+            let result = verify::run(&args, out);
+            session.finish().and(result)
+        }
         Command::Passes { name } => reference::passes(name.as_deref(), out),
         Command::Reason { code } => reference::reason(code.as_deref(), out),
         Command::Completions { shell } => {
@@ -120,6 +142,7 @@ fn exit_code(failure: &Failure) -> u8 {
     match failure {
         Failure::Driver(e) => e.exit_code(),
         Failure::Usage(_) => USAGE,
+        Failure::NotBuilt(_) => CANNOT_VERIFY,
         Failure::Write(..) => OUTPUT,
         // Whoever read our output has seen enough.
         Failure::Stdout(e) if e.kind() == io::ErrorKind::BrokenPipe => 0,
@@ -130,6 +153,9 @@ fn exit_code(failure: &Failure) -> u8 {
 /// A panic is never the user's fault: says so, and what to send.
 fn install_panic_hook() {
     panic::set_hook(Box::new(|info| {
+        if ENGINE_RUNS.load(Relaxed) {
+            return;
+        }
         let place =
             info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
         let payload = info.payload();

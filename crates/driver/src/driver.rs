@@ -1,8 +1,12 @@
 //! The driver: from an input to a report and a file.
 
 use crate::{
-    BeforeAfter, DriverError, Input, Opened, Report, Saved, instrument::Timer, layers::layers,
-    report::census, reproducer,
+    BeforeAfter, DriverError, Input, Opened, Report, Saved,
+    instrument::Timer,
+    layers::layers,
+    report::census,
+    reproducer,
+    verify::{Engine, Reference, Verification, VerifyError, VerifyOptions},
 };
 use normfold_frontends::FrontendError;
 use normfold_ir::{Module, OpKind, Remark, RemarkArg, RemarkKind};
@@ -10,6 +14,7 @@ use normfold_passes::{
     Instrumentation, Item, ManagerOptions, PassManager, PassRegistry, Pipeline, builtin,
 };
 use std::{
+    cell::RefCell,
     fmt,
     path::{Path, PathBuf},
 };
@@ -40,11 +45,29 @@ pub struct SaveOptions<'a> {
     pub threads: usize,
     /// Told how many bytes of how many are written, from any thread.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Whether and how the output is compared with the input before it gets its name. Nothing is written unless they compute
+    /// the same.
+    pub verify: Option<Verify<'a>>,
+}
+
+/// How an output is compared with its input.
+#[derive(Clone, Copy)]
+pub struct Verify<'a> {
+    /// What runs both.
+    pub engine: &'a dyn Engine,
+    /// The inputs, and what difference passes.
+    pub options: &'a VerifyOptions,
+}
+
+impl Verify<'_> {
+    fn reference(self, opened: &Opened) -> Result<Reference, DriverError> {
+        Ok(Reference::new(self.engine, opened, self.options)?)
+    }
 }
 
 impl Default for SaveOptions<'_> {
     fn default() -> Self {
-        Self { threads: 1, progress: None }
+        Self { threads: 1, progress: None, verify: None }
     }
 }
 
@@ -194,7 +217,8 @@ impl Driver {
     /// output is dropped and the run repeated.
     ///
     /// # Errors
-    /// A pass failed, or the output cannot be written; what stood in its place is as it was.
+    /// A pass failed, the output cannot be written, or it does not compute what the input computes; what stood in its place is
+    /// as it was.
     pub fn run_and_save(
         &self,
         opened: &mut Opened,
@@ -204,15 +228,18 @@ impl Driver {
         save: &SaveOptions<'_>,
         instrumentation: &mut [&mut dyn Instrumentation],
     ) -> Result<Report, DriverError> {
+        // What cannot be verified is told before the work is done.
+        let reference = save.verify.map(|v| v.reference(opened)).transpose()?;
         let mut report = self.run(opened, pipeline, options, instrumentation)?;
         let mut overflowing: Vec<String> = Vec::new();
         loop {
-            let error = match self.save(opened, output, save) {
+            let error = match self.save_verified(opened, output, save, reference.as_ref()) {
                 Ok(saved) => {
                     let before = opened.size().unwrap_or(saved.bytes);
                     report.size = Some(BeforeAfter { before, after: saved.bytes });
                     report.written = saved.files;
                     report.largest_rounding = saved.rounding;
+                    report.verification = saved.verification;
                     return Ok(report);
                 }
                 Err(error) => error,
@@ -239,15 +266,60 @@ impl Driver {
     /// Writes the module as it is.
     ///
     /// # Errors
-    /// It cannot be written; what stood in its place is as it was.
+    /// It cannot be written, or does not compute what the document computes; what stood in its place is as it was.
     pub fn save(
         &self,
         opened: &Opened,
         output: &Path,
         options: &SaveOptions<'_>,
     ) -> Result<Saved, DriverError> {
+        let reference = options.verify.map(|v| v.reference(opened)).transpose()?;
+        self.save_verified(opened, output, options, reference.as_ref())
+    }
+
+    fn save_verified(
+        &self,
+        opened: &Opened,
+        output: &Path,
+        options: &SaveOptions<'_>,
+        reference: Option<&Reference>,
+    ) -> Result<Saved, DriverError> {
         let _entered = tracing::info_span!("save").entered();
-        opened.save(output, options)
+        let (Some(reference), Some(verify)) = (reference, options.verify) else {
+            return opened.save(output, options, None);
+        };
+        let outcome = RefCell::new(None);
+        let check = |fresh: &Path| {
+            let compared = self.open(Input::from(fresh)).and_then(|written| {
+                let written = written.named(output.display().to_string());
+                Ok(reference.compare(verify.engine, &written)?)
+            });
+            let passed = compared.as_ref().is_ok_and(Verification::passed);
+            outcome.replace(Some(compared));
+            passed
+        };
+        let saved = opened.save(output, options, Some(&check));
+        match (saved, outcome.into_inner()) {
+            (Ok(saved), Some(Ok(verification))) => {
+                Ok(Saved { verification: Some(verification), ..saved })
+            }
+            (Err(DriverError::Write { source: FrontendError::Rejected { .. }, .. }), found) => {
+                Err(match found {
+                    Some(Err(error)) => error,
+                    Some(Ok(verification)) => DriverError::Different {
+                        first: opened.name().to_owned(),
+                        second: output.display().to_string(),
+                        verification: Box::new(verification),
+                    },
+                    None => VerifyError::CannotVerify {
+                        model: output.display().to_string(),
+                        why: "it is no regular file, and would be written first".to_owned(),
+                    }
+                    .into(),
+                })
+            }
+            (saved, _) => saved,
+        }
     }
 
     /// The pipeline with these batch norms kept as `overflow`.

@@ -1,5 +1,6 @@
 //! What can go wrong, and the exit code a program should end with.
 
+use crate::verify::{Verification, VerifyError};
 use normfold_frontends::FrontendError;
 use normfold_ir::text::ParseError;
 use normfold_passes::{PassError, PipelineError};
@@ -80,6 +81,22 @@ pub enum DriverError {
         /// Why not, and what to do.
         why: &'static str,
     },
+    /// There is no verdict whether two models compute the same, or it is clear without running them.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// A model does not compute what another one computes.
+    #[error(
+        "`{second}` does not compute what `{first}` computes: {} of {} outputs differ by more than the tolerance",
+        verification.failures().count(), verification.outputs.len()
+    )]
+    Different {
+        /// The first model.
+        first: String,
+        /// The second model.
+        second: String,
+        /// What was compared.
+        verification: Box<Verification>,
+    },
     /// A file beside the output cannot be written.
     #[error("cannot write `{}`: {source}", path.display())]
     Beside {
@@ -102,7 +119,8 @@ impl DriverError {
         match self {
             DriverError::Pass { .. } => 1,
             DriverError::Pipeline(_) | DriverError::NoReproducer { .. } => 2,
-            DriverError::Read { .. } => 3,
+            DriverError::Verify(VerifyError::Dimension(_)) => 2,
+            DriverError::Read { .. } | DriverError::Verify(VerifyError::Inputs { .. }) => 3,
             DriverError::Input { source: FrontendError::Io { .. }, .. } => 3,
             DriverError::UnknownFormat { .. }
             | DriverError::Input { .. }
@@ -111,6 +129,8 @@ impl DriverError {
             DriverError::Write { .. }
             | DriverError::NotWritable { .. }
             | DriverError::Beside { .. } => 5,
+            DriverError::Different { .. } | DriverError::Verify(VerifyError::Interface { .. }) => 6,
+            DriverError::Verify(_) => 7,
         }
     }
 }

@@ -34,12 +34,13 @@ mod opened;
 pub mod reasons;
 mod report;
 mod reproducer;
+pub mod verify;
 
-pub use driver::{Driver, RunOptions, SaveOptions};
+pub use driver::{Driver, RunOptions, SaveOptions, Verify};
 pub use error::DriverError;
 pub use instrument::{Around, IrDumps};
 pub use layers::Layer;
-pub use opened::{Input, Opened, Saved};
+pub use opened::{Input, ModelSource, Opened, Saved};
 pub use report::{BatchNorms, BeforeAfter, Report};
 
 /// The graph: modules, types, text form.

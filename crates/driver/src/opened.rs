@@ -1,11 +1,11 @@
 //! An input and the module it became. What it is, its content decides.
 
-use crate::{DriverError, SaveOptions, reproducer};
+use crate::{DriverError, SaveOptions, reproducer, verify::Verification};
 use normfold_frontends::{
     FrontendError,
     keras::{self, KerasDocument},
     onnx::{self, OnnxDocument, OpenOptions},
-    save::{Content, WriteOptions, write_file},
+    save::{Check, Content, WriteOptions, write_file},
 };
 use normfold_ir::{
     Module,
@@ -80,6 +80,21 @@ impl OnnxSource {
     }
 }
 
+/// Where an ONNX model is, for others to read it themselves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ModelSource {
+    /// In a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Files of external data: the location as the model writes it, and where it is.
+        external: Vec<(Arc<str>, PathBuf)>,
+    },
+    /// In memory.
+    Bytes(Arc<[u8]>),
+}
+
 /// What was written.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
@@ -90,6 +105,8 @@ pub struct Saved {
     pub files: Vec<PathBuf>,
     /// The largest rounding of a computed weight, relative to the largest of its channel; `None` when none was computed.
     pub rounding: Option<f64>,
+    /// How the document compares with the one it came from; `None` unless asked for.
+    pub verification: Option<Verification>,
 }
 
 /// An input and the module it became.
@@ -157,6 +174,18 @@ impl Opened {
         .ok_or_else(|| DriverError::NoReproducer { name: self.name.clone() })
     }
 
+    /// Where the model is that this was opened from, as it was; `None` for what is no ONNX model.
+    pub fn model_source(&self) -> Option<ModelSource> {
+        match &self.origin {
+            Origin::Onnx(document, OnnxSource::File(path)) => {
+                let external = document.external_files();
+                Some(ModelSource::File { path: path.clone(), external })
+            }
+            Origin::Onnx(_, OnnxSource::Bytes(bytes)) => Some(ModelSource::Bytes(bytes.clone())),
+            _ => None,
+        }
+    }
+
     /// Bytes of the document itself, external data left out; `None` for what was built in memory.
     pub fn size(&self) -> Option<u64> {
         match &self.origin {
@@ -195,11 +224,17 @@ impl Opened {
         Ok(())
     }
 
-    /// Writes the module back in its own format.
+    /// The same under another name.
+    pub(crate) fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Writes the module back in its own format, after a check of the finished document where it is one that engines read.
     pub(crate) fn save(
         &self,
         path: &Path,
         options: &SaveOptions<'_>,
+        check: Option<&Check<'_>>,
     ) -> Result<Saved, DriverError> {
         let refused = |why| Err(DriverError::NotWritable { path: path.to_path_buf(), why });
         match &self.origin {
@@ -208,6 +243,9 @@ impl Opened {
                 if let Some(progress) = options.progress {
                     how = how.progress(progress);
                 }
+                if let Some(check) = check {
+                    how = how.check(check);
+                }
                 let written = document
                     .save(&self.module, path, how)
                     .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
@@ -215,11 +253,12 @@ impl Opened {
                 let rounding =
                     written.rounding.iter().map(|(_, r)| r.relative_error).reduce(f64::max);
                 let files = std::iter::once(path.to_path_buf()).chain(external).collect();
-                Ok(Saved { bytes: written.bytes, files, rounding })
+                Ok(Saved { bytes: written.bytes, files, rounding, verification: None })
             }
             Origin::Text(_) => {
                 let bytes = self.write_text(path, &PrintOptions { weights: Weights::Full })?;
-                Ok(Saved { bytes, files: vec![path.to_path_buf()], rounding: None })
+                let files = vec![path.to_path_buf()];
+                Ok(Saved { bytes, files, rounding: None, verification: None })
             }
             Origin::Keras(_) => refused(
                 "a Keras architecture has no weights to fold into; --emit=ir prints the module",

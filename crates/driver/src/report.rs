@@ -1,6 +1,6 @@
 //! What a run did, as data: counts, verdicts, remarks, sizes. How it is shown is somebody else's affair.
 
-use crate::Layer;
+use crate::{Layer, verify::Verification};
 use indexmap::IndexMap;
 use normfold_ir::{Module, OpKind, Remark, RemarkArg, RemarkKind};
 use normfold_passes::PassReport;
@@ -45,6 +45,8 @@ pub struct Report {
     pub written: Vec<PathBuf>,
     /// How often the run was repeated because folded weights turned out not to be finite while they were written.
     pub repeats: u32,
+    /// How the output compares with the input; `None` unless asked for.
+    pub verification: Option<Verification>,
 }
 
 /// A quantity before and after.

@@ -12,7 +12,9 @@ Exit codes:
   2  the command line or the pipeline is wrong
   3  the input cannot be read
   4  the input is invalid or not supported
-  5  the output cannot be written";
+  5  the output cannot be written
+  6  verified, and the models do not compute the same
+  7  cannot verify: the engine does not run the model";
 
 /// Folds batch norms into the weights of their neighbours, exactly, and says why where it cannot.
 #[derive(Debug, Parser)]
@@ -57,6 +59,9 @@ pub(crate) enum Command {
     Opt(OptArgs),
     /// Say of every batch norm whether it folds, and if not, why; writes nothing
     Explain(ExplainArgs),
+    /// Compare what two models compute, in an engine that is not normfold's
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
     /// List the passes, or document one
     Passes {
         /// The pass
@@ -80,6 +85,12 @@ Examples:
   normfold opt model.onnx -o folded.onnx
   normfold opt model.onnx --passes='fold-bn{direction=backward},dce' -o folded.onnx
   normfold opt model.onnx --emit=ir --print-ir-after=changed";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  normfold verify model.onnx folded.onnx
+  normfold verify model.onnx folded.onnx --dim=batch=1 --dim='image[2]=224' --json
+  normfold opt model.onnx -o folded.onnx --verify";
 
 /// Where a model comes from, and how it is processed.
 #[derive(Debug, Args)]
@@ -121,6 +132,11 @@ pub(crate) struct OptArgs {
     /// Threads that write the output; 0 for one per processor
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
+    /// Compare what the output computes with what the input computes; unless they are equal, nothing is written
+    #[arg(long, help_heading = "Verification")]
+    pub(crate) verify: bool,
+    #[command(flatten)]
+    pub(crate) judge: JudgeArgs,
     /// Take the pipeline from the input's first line, `// RUN: --passes=…`, as reproducers have it
     #[arg(long, conflicts_with = "passes", help_heading = "Debugging")]
     pub(crate) run_reproducer: bool,
@@ -164,6 +180,80 @@ pub(crate) struct ExplainArgs {
     /// The same as --format=json
     #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// An ONNX model; `-` for standard input
+    #[arg(value_name = "A", value_hint = ValueHint::FilePath)]
+    pub(crate) first: PathBuf,
+    /// Another one, with the same inputs and outputs
+    #[arg(value_name = "B", value_hint = ValueHint::FilePath)]
+    pub(crate) second: PathBuf,
+    #[command(flatten)]
+    pub(crate) judge: JudgeArgs,
+    /// How to report
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    /// The same as --format=json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+}
+
+/// How two models are compared.
+#[derive(Debug, Args)]
+pub(crate) struct JudgeArgs {
+    /// The engine that runs the models
+    #[arg(long, value_enum, value_name = "ENGINE", help_heading = "Verification")]
+    pub(crate) engine: Option<EngineName>,
+    /// The library of --engine=ort; by default what ORT_DYLIB_PATH says
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Verification")]
+    pub(crate) ort_lib: Option<PathBuf>,
+    /// The extent of a free dimension, by its name or as INPUT[AXIS]; 2 for all others
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension, help_heading = "Verification")]
+    pub(crate) dims: Vec<(String, u64)>,
+    /// Inputs from numpy.savez, an array for each, instead of made-up ones
+    #[arg(long, value_name = "FILE.npz", value_hint = ValueHint::FilePath, help_heading = "Verification")]
+    pub(crate) inputs: Option<PathBuf>,
+    /// The largest difference, relative to the largest magnitude of an output, instead of one for each type
+    #[arg(long, value_name = "T", value_parser = tolerance, help_heading = "Verification")]
+    pub(crate) tolerance: Option<f64>,
+}
+
+impl JudgeArgs {
+    /// Whether any of them is given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.engine.is_some()
+            || self.ort_lib.is_some()
+            || !self.dims.is_empty()
+            || self.inputs.is_some()
+            || self.tolerance.is_some()
+    }
+}
+
+fn dimension(text: &str) -> Result<(String, u64), String> {
+    let (name, n) = text.rsplit_once('=').ok_or("expected NAME=N")?;
+    match n.parse() {
+        Ok(n) if n > 0 && !name.is_empty() => Ok((name.to_owned(), n)),
+        _ => Err("expected NAME=N with N of at least 1".to_owned()),
+    }
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if t.is_finite() && t >= 0.0 => Ok(t),
+        _ => Err("expected a number of at least 0".to_owned()),
+    }
+}
+
+/// What runs models.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum EngineName {
+    /// rten, part of normfold where it is built with `verify`.
+    Rten,
+    /// ONNX Runtime, from a shared library, where normfold is built with `ort`.
+    Ort,
 }
 
 /// What `--emit` prints.

@@ -6,9 +6,10 @@ use super::{
     output::Output,
     progress::Progress,
     summary::{self, Frame},
+    verify,
 };
 use normfold_driver::{
-    Around, Driver, DriverError, Input, IrDumps, Opened, Report, RunOptions, SaveOptions,
+    Around, Driver, DriverError, Input, IrDumps, Opened, Report, RunOptions, SaveOptions, Verify,
     ir::text::{self, PrintOptions},
     passes::{Instrumentation, ManagerOptions},
 };
@@ -49,6 +50,16 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
     if args.report.is_some() && args.report == args.output {
         return Err(Failure::Usage("--report and -o name the same file".into()));
     }
+    if args.verify && (args.output.is_none() || args.emit.is_some()) {
+        return Err(Failure::Usage("--verify compares what -o FILE writes, and needs it".into()));
+    }
+    if !args.verify && args.judge.is_given() {
+        return Err(Failure::Usage(
+            "--engine, --ort-lib, --dim, --inputs and --tolerance are for --verify".into(),
+        ));
+    }
+    let engine = args.verify.then(|| verify::engine(&args.judge)).transpose()?;
+    let judge = verify::options(&args.judge);
     // A wrong pipeline is told before a long read.
     let given = driver.parse_pipeline(args.source.passes.as_deref().unwrap_or(DEFAULT))?;
     let mut opened = driver.open(read(&args.source.input)?)?;
@@ -81,18 +92,29 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
         return write_report(args, &report, start);
     }
     let report = match &args.output {
-        None => driver.run(&mut opened, &pipeline, &options, &mut watchers)?,
+        None => {
+            let report = driver.run(&mut opened, &pipeline, &options, &mut watchers)?;
+            drop(dumps);
+            report
+        }
         Some(path) => {
             let progress = Progress::new(shown.borrow().is_watched());
             let tell = |done, total| progress.set(done, total);
-            let save = SaveOptions { threads: threads(args.threads), progress: Some(&tell) };
+            let verify = engine.as_deref().map(|engine| Verify { engine, options: &judge });
+            let threads = threads(args.threads);
+            let save = SaveOptions { threads, progress: Some(&tell), verify };
             let result =
                 driver.run_and_save(&mut opened, &pipeline, path, &options, &save, &mut watchers);
             progress.finish();
+            drop(dumps);
+            if let Err(DriverError::Different { verification, .. }) = &result {
+                let mut text = Vec::new();
+                verify::table(&mut text, verification)?;
+                out.say(format_args!("{}", String::from_utf8_lossy(&text)));
+            }
             result?
         }
     };
-    drop(dumps);
     let written = args.output.as_ref().map(|p| p.display().to_string());
     tell(args, &report, written.as_deref(), start, out)?;
     write_report(args, &report, start)

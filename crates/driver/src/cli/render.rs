@@ -1,6 +1,6 @@
 //! Errors for people: what, where, what to do.
 
-use super::{Failure, output::Output};
+use super::{Failure, output::Output, verify};
 use annotate_snippets::{
     AnnotationKind, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle,
 };
@@ -19,6 +19,13 @@ pub(super) fn failure(out: &mut Output, failure: &Failure) {
     let report = match failure {
         Failure::Driver(e) => driver(e),
         Failure::Usage(message) => vec![title(message)],
+        Failure::NotBuilt(feature) => {
+            let help = format!("cargo build --release --features {feature}");
+            vec![with_help(
+                title(&format!("cannot verify: this normfold was built without `{feature}`")),
+                Some(&help),
+            )]
+        }
         Failure::Write(name, e) => vec![title(&format!("cannot write `{name}`: {e}"))],
         Failure::Stdout(e) => vec![title(&format!("cannot write to standard output: {e}"))],
     };
@@ -86,6 +93,7 @@ fn driver(error: &DriverError) -> Vec<Group<'static>> {
             };
             vec![with_help(title(&error.to_string()), Some(&help))]
         }
+        DriverError::Verify(e) => vec![with_help(title(&e.to_string()), verify::help(e))],
         _ => vec![with_help(title(&error.to_string()), help(error))],
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     args::RemarkFilter,
     output::{BAD, FAINT, GOOD, NOTE, STRONG, Styled, bytes},
+    verify,
 };
 use normfold_driver::{
     BatchNorms, Layer, Report,
@@ -95,6 +96,9 @@ pub(crate) fn human(out: &mut impl Write, report: &Report, frame: &Frame<'_>) ->
             "  {}\n",
             Styled(FAINT, "run again: a folded weight would have overflowed its type")
         ))?;
+    }
+    if let Some(found) = &report.verification {
+        verify::line(out, found)?;
     }
     match (frame.output, report.size) {
         (Some(output), Some(size)) => out.write_fmt(format_args!(
@@ -258,6 +262,9 @@ pub(crate) fn json(
             pass
         })
         .collect();
+    if let Some(found) = &report.verification {
+        object["verification"] = verify::json(found);
+    }
     if let Some(layers) = &report.layers {
         object["layers"] = layers.iter().map(layer).collect();
     }
@@ -317,7 +324,7 @@ fn argument(arg: &RemarkArg) -> Value {
 }
 
 /// JSON has no word for what is not finite.
-fn number(v: f64) -> Value {
+pub(crate) fn number(v: f64) -> Value {
     if v.is_finite() {
         json!(v)
     } else if v.is_nan() {

@@ -3,6 +3,7 @@
 mod bad_input;
 mod commands;
 mod model;
+mod verify;
 
 use std::{
     fs,

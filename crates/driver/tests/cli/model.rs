@@ -41,6 +41,13 @@ pub(crate) fn node(op: &str, name: &str, inputs: &[&str], outputs: &[&str]) -> M
     outputs.iter().fold(m, |m, o| m.text(2, o)).text(3, name).text(4, op)
 }
 
+/// A list of integers as an attribute of a node.
+#[cfg(feature = "verify")]
+pub(crate) fn ints(name: &str, values: &[u64]) -> Message {
+    let m = Message::default().text(1, name);
+    values.iter().fold(m, |m, &v| m.int(8, v)).int(20, 7)
+}
+
 /// An f32 tensor's declaration.
 pub(crate) fn value(name: &str, dims: &[u64]) -> Message {
     let shape =

@@ -9,6 +9,8 @@ use super::{
     external::ExternalFiles,
     import,
     model::{GraphView, Model, ModelTable},
+    relocate,
+    wire::Bytes,
     writer::tensor::{Measured, Weights},
 };
 use crate::{
@@ -152,6 +154,25 @@ impl OnnxDocument {
         let base = self.external.base().map(Path::to_path_buf).unwrap_or_default();
         let files = self.external.opened().into_iter();
         files.map(|(location, _)| (location.clone(), base.join(&*location))).collect()
+    }
+
+    /// The bytes of the document with its external data at other locations: `name` gives each that [`Self::external_files`]
+    /// has its new one. Offsets and lengths are spelled out.
+    ///
+    /// # Errors
+    /// The document cannot be read.
+    pub fn relocated(&self, name: &dyn Fn(&str) -> String) -> Result<Vec<u8>, FrontendError> {
+        let opened = self.external.opened();
+        let names = |location: &str| {
+            let source = opened.iter().find(|(known, _)| &**known == location)?;
+            Some((name(location), source.1.len()))
+        };
+        let content = relocate::model(Bytes::new(self.source.bytes(), 0), &names)?;
+        let mut bytes = Vec::new();
+        content
+            .write_to(std::slice::from_ref(&self.source), &mut bytes, WriteOptions::default())
+            .map_err(|e| crate::save::explain(e, &self.names(), Path::new("output in memory")))?;
+        Ok(bytes)
     }
 
     fn names(&self) -> Vec<PathBuf> {

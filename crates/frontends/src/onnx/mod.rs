@@ -25,6 +25,7 @@ mod model;
 mod names;
 #[cfg(test)]
 mod proto;
+mod relocate;
 mod types;
 mod wire;
 mod writer;
