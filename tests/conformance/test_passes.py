@@ -4,7 +4,7 @@ import pytest
 import harness
 
 MODELS = sorted(harness.MODELS.glob("*.onnx"))
-PIPELINES = ["const-fold", "const-fold{growth=0},dce", "lower-bn", "lower-bn{form=unit}", "fold-bn,lower-bn,dce", "simplify"]
+PIPELINES = ["default", "cse", "const-fold", "const-fold{growth=0},dce", "lower-bn", "lower-bn{form=unit}", "fold-bn,lower-bn,dce", "simplify"]
 
 
 # No engine knows it.

@@ -105,6 +105,7 @@
 mod analysis;
 mod canonicalize;
 mod const_fold;
+mod cse;
 mod dce;
 pub mod docs;
 mod fold_bn;
@@ -122,6 +123,7 @@ pub use analysis::{
 };
 pub use canonicalize::Canonicalize;
 pub use const_fold::{ConstFold, ConstFoldOptions};
+pub use cse::Cse;
 pub use dce::Dce;
 pub use fold_bn::{
     AmbiguousName, Blocker, Direction, FoldBn, FoldBnOptions, FoldReason, Pairs, ResidualShift,

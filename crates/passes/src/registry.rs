@@ -3,6 +3,7 @@
 use crate::{
     canonicalize::Canonicalize,
     const_fold::ConstFold,
+    cse::Cse,
     dce::Dce,
     fold_bn::FoldBn,
     lower_bn::LowerBn,
@@ -24,11 +25,12 @@ pub fn builtin() -> PassRegistry {
     registry.register::<LowerBn>();
     registry.register::<Canonicalize>();
     registry.register::<ConstFold>();
+    registry.register::<Cse>();
     registry.register::<Dce>();
     registry.pipeline("default", "fold-bn,dce", "What `normfold opt` runs");
     registry.pipeline(
         "simplify",
-        "fixpoint(canonicalize,const-fold,fold-bn,dce)",
+        "fixpoint(canonicalize,const-fold,fold-bn,cse,dce)",
         "Fold and tidy up: fewer nodes that compute the same",
     );
     registry

@@ -84,6 +84,7 @@ const OPT_EXAMPLES: &str = "\
 Examples:
   normfold opt model.onnx -o folded.onnx
   normfold opt model.onnx --passes='fold-bn{direction=backward},dce' -o folded.onnx
+  normfold opt model.onnx --passes=simplify -o simple.onnx
   normfold opt model.onnx --emit=ir --print-ir-after=changed";
 
 const VERIFY_EXAMPLES: &str = "\
@@ -98,7 +99,7 @@ pub(crate) struct Source {
     /// An ONNX model, a Keras architecture (JSON), or IR text; `-` for standard input
     #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
-    /// The pipeline; empty for none. `normfold passes` lists what there is
+    /// The pipeline; empty for none. `default` and `simplify` are two; `normfold passes` lists what there is
     #[arg(long, value_name = "PIPELINE")]
     pub(crate) passes: Option<String>,
     /// Write times of passes and steps, loadable in Perfetto or chrome://tracing
