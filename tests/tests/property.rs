@@ -87,6 +87,11 @@ fn lowering_keeps_values() {
 }
 
 #[test]
+fn merging_equals_keeps_values() {
+    check("fixpoint(fold-bn,cse,dce)");
+}
+
+#[test]
 fn the_generator_makes_what_folds_and_what_does_not() {
     let driver = Driver::new();
     let parsed = driver.parse_pipeline("fold-bn").expect("a pipeline");
