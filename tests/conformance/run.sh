@@ -12,7 +12,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 binary=$here/../../target/release/normfold
 if [[ $# -gt 0 && $1 != -* ]]; then binary=$1; shift; fi
 if [[ ! -x $binary ]]; then
-    echo "error: $binary is not an executable; build it with 'cargo build --release' or name one" >&2
+    echo "error: $binary is not an executable; build it with 'cargo build --release --features verify,ort' or name one" >&2
     exit 2
 fi
 
