@@ -34,10 +34,10 @@ use std::{
 
 /// Something that runs models and was not written here.
 pub trait Engine {
-    /// Its name and version, as reports show it.
+    /// Its name, as reports show it.
     fn name(&self) -> &str;
 
-    /// The float type that it computes in where a model says `dtype`.
+    /// The float type that it computes in where a model says `dtype`, which decides what difference passes.
     fn arithmetic(&self, dtype: DType) -> DType {
         dtype
     }
@@ -68,6 +68,8 @@ pub struct Request<'a> {
 pub struct Refusal {
     /// The name of the node it stops at, where it says so.
     pub node: Option<String>,
+    /// Whether the model was loaded, and the inputs may be to blame.
+    pub ran: bool,
     /// What it says.
     pub why: String,
 }
@@ -75,7 +77,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that speaks of the model as a whole.
     pub fn new(why: impl Into<String>) -> Self {
-        Self { node: None, why: why.into() }
+        Self { node: None, ran: false, why: why.into() }
     }
 }
 
@@ -263,7 +265,10 @@ fn run(
         let at = refusal.node.as_deref().map(|node| place(opened.module(), node));
         let at = at.map_or_else(String::new, |at| format!("{at}: "));
         let free = interface.free_dims(samples.first().map_or(&[], Vec::as_slice));
-        let free = if free.is_empty() { free } else { format!("; free dimensions were {free}") };
+        let free = match refusal.ran && !free.is_empty() {
+            true => format!("; free dimensions were {free}"),
+            false => String::new(),
+        };
         cannot(format!("{at}{} says: {}{free}", engine.name(), refusal.why))
     })?;
     let complete = |sample: &Vec<Tensor>| sample.len() == outputs.len();

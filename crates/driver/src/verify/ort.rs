@@ -75,7 +75,9 @@ impl Engine for OrtEngine {
                 Ok((Cow::Borrowed(&**name), SessionInputValue::from(value)))
             });
             let inputs = inputs.collect::<Result<Vec<_>, Refusal>>()?;
-            let results = session.run(inputs).map_err(|e| refused(&e.to_string()))?;
+            let results = session
+                .run(inputs)
+                .map_err(|e| Refusal { ran: true, ..refused(&e.to_string()) })?;
             let outputs = request.outputs.iter().map(|(name, _)| {
                 let wrong = |why: String| Refusal::new(format!("output `{name}` {why}"));
                 let value = results.get(&**name).ok_or_else(|| wrong("was not given".into()))?;
@@ -97,7 +99,7 @@ fn refused(message: &str) -> Refusal {
         .or_else(|| after("Node, (\"", '"'))
         .or_else(|| after("Name:'", '\''))
         .or_else(|| after("node with name '", '\''));
-    Refusal { node, why: message.trim().to_owned() }
+    Refusal { node, ran: false, why: message.trim().to_owned() }
 }
 
 fn to_value(t: &Tensor) -> Result<DynValue, String> {

@@ -72,6 +72,7 @@ fn load(source: &ModelSource) -> Result<Model, Refusal> {
     };
     loaded.map_err(|e: LoadError| Refusal {
         node: e.node().map(str::to_owned),
+        ran: false,
         why: match e.node() {
             Some(node) => without_place(&e.to_string(), node),
             None => e.to_string(),
@@ -108,7 +109,7 @@ fn without_place(message: &str, node: &str) -> String {
 
 fn stopped(e: &RunError) -> Refusal {
     let node = e.node_path().last().copied().flatten().filter(|n| !n.is_empty());
-    Refusal { node: node.map(str::to_owned), why: e.to_string() }
+    Refusal { node: node.map(str::to_owned), ran: true, why: e.to_string() }
 }
 
 fn to_value(t: &Tensor) -> Result<Value, String> {
