@@ -2,7 +2,7 @@
 //! compared.
 //!
 //! A [`Reference`] holds the inputs and what the first model made of them; any number of models can be compared with it.
-//! Engines stand behind [`Engine`]: [`RtenEngine`] (feature `verify`) and [`OrtEngine`] (feature `ort`), both with their
+//! Engines stand behind [`Engine`]: `RtenEngine` (feature `verify`) and `OrtEngine` (feature `ort`), both with their
 //! optimizations off, so that neither folds what is to be judged. What an engine cannot run is
 //! [`VerifyError::CannotVerify`], never a pass.
 

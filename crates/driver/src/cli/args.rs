@@ -211,7 +211,7 @@ pub(crate) struct JudgeArgs {
     /// The library of --engine=ort; by default what ORT_DYLIB_PATH says
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Verification")]
     pub(crate) ort_lib: Option<PathBuf>,
-    /// The extent of a free dimension, by its name or as INPUT[AXIS]; 2 for all others
+    /// The extent of a free dimension, by its name or as `INPUT[AXIS]`; 2 for all others
     #[arg(long = "dim", value_name = "NAME=N", value_parser = dimension, help_heading = "Verification")]
     pub(crate) dims: Vec<(String, u64)>,
     /// Inputs from numpy.savez, an array for each, instead of made-up ones
