@@ -157,10 +157,10 @@ pub(super) fn table(out: &mut impl Write, found: &Verification) -> io::Result<()
             line.push_str(&format!("  {cell:width$}"));
         }
         let verdict = row.last().map_or("", String::as_str);
-        match i {
-            0 => writeln!(out, "{}", Styled(FAINT, line.trim_end()))?,
-            _ => {
-                let style = if verdict == OK { GOOD } else { BAD };
+        match i.checked_sub(1).and_then(|i| found.outputs.get(i)) {
+            None => writeln!(out, "{}", Styled(FAINT, line.trim_end()))?,
+            Some(d) => {
+                let style = if d.passed() { GOOD } else { BAD };
                 writeln!(out, "{line}  {}", Styled(style, verdict))?;
             }
         }
@@ -175,14 +175,13 @@ pub(super) fn table(out: &mut impl Write, found: &Verification) -> io::Result<()
     writeln!(out, "{}", Styled(STRONG, line))
 }
 
-const OK: &str = "equal";
-
 fn row(d: &Difference) -> [String; 7] {
     let verdict = match &d.other {
         Some((dtype, dims)) => format!("became {}", ty(*dtype, dims)),
         None if d.mismatched > 0 => format!("{} NaN or infinite in one alone", d.mismatched),
         None if !d.passed() => "different".to_owned(),
-        None => OK.to_owned(),
+        None if d.non_finite > 0 => format!("equal, {} NaN or infinite in both", d.non_finite),
+        None => "equal".to_owned(),
     };
     let psnr = if d.psnr.is_finite() { format!("{:.1} dB", d.psnr) } else { "-".to_owned() };
     let figures = match d.other {

@@ -214,6 +214,9 @@ fn what_cannot_be_verified_is_no_pass() {
     place.write("nan.onnx", runnable(nan, declared("x", &FREE), "y"));
     verify!(place, "verify-nothing-finite", 7, ["verify", "nan.onnx", "nan.onnx"]);
     verify!(place, "verify-not-finite", 6, ["verify", "a.onnx", "nan.onnx"]);
+    let half = tensor("w", &[2, 2, 1, 1], &[f32::NAN, 1.0, 0.25, 2.0]);
+    place.write("half.onnx", runnable(half, declared("x", &FREE), "y"));
+    verify!(place, "verify-partly-finite", 0, ["verify", "half.onnx", "half.onnx"]);
 }
 
 #[cfg(feature = "verify")]
