@@ -20,6 +20,7 @@ mod cx;
 mod forward;
 mod geometry;
 mod linear;
+mod memory;
 mod pairs;
 mod plan;
 mod quantized;
@@ -43,11 +44,16 @@ use crate::{
 };
 use certificate::Certificate;
 use cx::{Cx, Entries, Positions};
+use memory::Memory;
 use normfold_ir::{ConstPool, Graph, Module, OpId, Reason, Remark, RemarkArg, Value};
 use pairs::Sightings;
 use roots::Root;
 use search::{Found, Norms, Search, affine_at};
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 option_enum! {
     /// Which way a batch norm may fold.
@@ -170,6 +176,7 @@ pub(crate) fn scale_and_shift(
     op: OpId,
 ) -> Result<(Vec<f64>, Vec<f64>), FoldReason> {
     let (entries, positions) = (Entries::default(), Positions::default());
+    let memory = RefCell::default();
     let cx = Cx {
         g,
         pool,
@@ -177,6 +184,7 @@ pub(crate) fn scale_and_shift(
         known,
         entries: &entries,
         positions: &positions,
+        memory: &memory,
         allow_copy: true,
         copy_limit: 0,
         thorough: false,
@@ -202,8 +210,11 @@ struct State {
     known: Arc<Constness>,
     entries: Entries,
     positions: Positions,
+    memory: RefCell<Memory>,
     /// Whether ops were created of which the analyses know nothing.
     created: bool,
+    /// Where each root stands among them.
+    roots: HashMap<OpId, usize>,
 }
 
 impl Pass for FoldBn {
@@ -225,16 +236,20 @@ impl Pass for FoldBn {
             },
             entries: Entries::default(),
             positions: Positions::of(&order, graph.slot_bound()),
+            memory: RefCell::default(),
             created: false,
+            roots: HashMap::new(),
         };
         let mut roots = roots::find(self.cx(graph, cx.constants(), &state), &order);
         let told = roots.len();
+        state.roots = roots.iter().enumerate().map(|(k, r)| (r.op, k)).collect();
         self.sightings.look(&self.options.pairs, graph, &roots);
         let mut verdicts: Vec<Option<Verdict>> = roots.iter().map(|_| None).collect();
         let mut changed = false;
         let mut sideways = false;
         loop {
             let mut again = false;
+            state.memory.borrow_mut().next_round();
             for i in 0..roots.len() {
                 if matches!(verdicts[i], Some(Verdict::Folded(_))) {
                     continue;
@@ -268,6 +283,7 @@ impl Pass for FoldBn {
                 if !changed || !self.look_again(graph, cx, &mut state, &mut roots) {
                     break;
                 }
+                state.roots = roots.iter().enumerate().map(|(k, r)| (r.op, k)).collect();
                 verdicts.resize_with(roots.len(), || None);
                 sideways = false;
                 continue;
@@ -310,6 +326,7 @@ impl FoldBn {
     ) -> bool {
         let Ok(order) = graph.topo_order() else { return false };
         let created = std::mem::take(&mut state.created);
+        state.memory.borrow_mut().forget();
         if created {
             state.types = Arc::new(CertainTypes::compute(graph, cx.constants()));
             state.known = Arc::new(Constness::with_captured(graph, cx.captured()));
@@ -330,6 +347,7 @@ impl FoldBn {
             known: &state.known,
             entries: &state.entries,
             positions: &state.positions,
+            memory: &state.memory,
             allow_copy: self.options.shared == Shared::Copy,
             copy_limit: self.options.copy_limit,
             thorough: false,
@@ -446,8 +464,9 @@ impl FoldBn {
         own: usize,
         found: &Found,
     ) -> Vec<(usize, Remark)> {
-        let gone = |op: OpId| found.plan.bypassed.iter().any(|b| b.0 == op);
-        let others = roots.iter().enumerate().filter(|(k, r)| *k != own && gone(r.op));
+        // Looked up: a plan is small, the roots are many.
+        let others = found.plan.bypassed.iter().filter_map(|b| state.roots.get(&b.0));
+        let others = others.map(|&k| (k, &roots[k])).filter(|(k, _)| *k != own);
         let remark = |r: &Root| {
             let of = affine_at(self.cx(graph, cx.constants(), state), r.op);
             let (s, parameters) = of.map(|(a, p)| (a.ask.s, p)).unwrap_or_default();
@@ -479,11 +498,15 @@ impl FoldBn {
             Err(e) => return Ok(Verdict::Kept(FoldReason::Uncertified { message: e.to_string() })),
         };
         let mut remark = remark::folded(cx, graph, bn, &found);
-        let Found { plan, .. } = found;
+        let Found { plan, sideways, .. } = found;
         let Some((instead, created)) = cx.rewrite(graph, |rw| plan.commit(rw)) else {
             return Err(cx.internal(graph, bn, "a rewrite was refused that had been allowed"));
         };
         state.created |= !created.is_empty();
+        let sums: Vec<OpId> = created.iter().map(|c| c.0).collect();
+        if sideways {
+            state.memory.borrow_mut().forget();
+        }
         for (op, like) in created {
             let at = state.positions.get(like);
             state.positions.place(op, at);
@@ -494,7 +517,7 @@ impl FoldBn {
             }
             v
         };
-        let judged = certificate::after(self.cx(graph, cx.constants(), state), now, &sample)
+        let judged = certificate::after(self.cx(graph, cx.constants(), state), now, &sums, &sample)
             .map_err(|e| disagree(cx, format!("the folded path cannot be evaluated: {e}")))?;
         let Certificate { samples, error } = judged.map_err(|message| disagree(cx, message))?;
         remark.args.push(("samples", RemarkArg::Int(samples as i64)));

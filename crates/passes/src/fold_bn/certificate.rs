@@ -211,6 +211,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
 pub(super) fn after(
     cx: Cx<'_>,
     now: impl Fn(Value) -> Value,
+    created: &[OpId],
     sample: &Sample,
 ) -> Result<Result<Certificate, String>, EvalError> {
     let Cx { g, pool, .. } = cx;
@@ -222,21 +223,16 @@ pub(super) fn after(
     for &op in sample.absorbers.iter().filter(|&&op| g.contains(op)) {
         // A linear op's factor of its product scales what a weight contributes.
         alpha = alpha.max(sample.amplification * own_factor(g, op));
-        let sums = g.value_uses(Value::new(op, 0)).map(|u| u.user);
-        let sums = sums.filter(|&u| matches!(g.kind(u), OpKind::Binary(_)));
-        for at in operands(g, op).into_iter().chain(sums.flat_map(|u| operands(g, u))) {
+        for at in operands(g, op) {
             watch(&mut e, cx, at, |_| true, &magnitude, &reads);
         }
     }
     for at in sample.readers.iter().flat_map(|&op| operands(g, op)) {
         watch(&mut e, cx, at, |_| true, &magnitude, &reads);
     }
-    // An Add of a leftover shift reads the data itself.
-    for sum in sample.data.iter().flat_map(|(v, _)| g.value_uses(*v)).map(|u| u.user) {
-        for at in operands(g, sum).into_iter().filter(|_| matches!(g.kind(sum), OpKind::Binary(_)))
-        {
-            watch(&mut e, cx, at, |_| true, &magnitude, &reads);
-        }
+    // Sums that took a shift no op has room for.
+    for at in created.iter().flat_map(|&op| operands(g, op)) {
+        watch(&mut e, cx, at, |_| true, &magnitude, &reads);
     }
     let unit = unit(sample.dtype);
     let tiny = smallest(sample.dtype);

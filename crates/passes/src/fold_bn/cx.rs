@@ -1,5 +1,6 @@
 //! What a fold is planned on: the graph as it is, facts about it, and what the options allow.
 
+use super::memory::Memory;
 use crate::{CertainTypes, Constants, Constness, Extents};
 use normfold_ir::{Binding, ConstId, ConstPool, Graph, OpId, OpKind, Value, eval::Tensor};
 use std::{cell::RefCell, collections::HashMap};
@@ -71,6 +72,7 @@ pub(super) struct Cx<'a> {
     pub(super) known: &'a Constness,
     pub(super) entries: &'a Entries,
     pub(super) positions: &'a Positions,
+    pub(super) memory: &'a RefCell<Memory>,
     pub(super) allow_copy: bool,
     pub(super) copy_limit: u64,
     /// Whether every element of a weight is looked at before it is folded into.

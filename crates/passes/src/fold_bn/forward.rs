@@ -32,6 +32,12 @@ struct Forward<'a> {
     lacks: HashMap<Value, Ask>,
     heap: BinaryHeap<Reverse<(u32, OpId)>>,
     seen: HashSet<OpId>,
+    /// The value that the root gives, and that each other value's lack comes from.
+    from: HashMap<Value, Value>,
+    /// The value at which every walk ends.
+    barrier: Option<Value>,
+    /// The op whose turn it is.
+    at: OpId,
     found: Found,
 }
 
@@ -39,8 +45,9 @@ struct Forward<'a> {
 pub(super) fn run(cx: Cx<'_>, root: OpId, residual: bool) -> Result<Found, FoldReason> {
     let g = cx.g;
     let found = Found { forward: true, cancellation: 1.0, amplification: 1.0, ..Found::default() };
-    let (lacks, heap, seen) = Default::default();
-    let mut this = Forward { cx, lacks, heap, seen, found };
+    let (lacks, heap, seen, from) = Default::default();
+    let (at, barrier) = (root, None);
+    let mut this = Forward { cx, lacks, heap, seen, from, barrier, at, found };
     let y = Value::new(root, 0);
     if g.is_quantized(y) {
         return Err(FoldReason::Quantized { blocker: Blocker::of(g, root) });
@@ -60,10 +67,11 @@ pub(super) fn run(cx: Cx<'_>, root: OpId, residual: bool) -> Result<Found, FoldR
         this.residual(root, x, &ask)?;
         ask = ask.scale_only();
     }
-    this.lack(y, ask)?;
+    this.lack(y, ask).inspect_err(|reason| this.remember(reason))?;
     while let Some(Reverse((_, op))) = this.heap.pop() {
         if this.seen.insert(op) {
-            this.step(op)?;
+            this.at = op;
+            this.step(op).inspect_err(|reason| this.remember(reason))?;
         }
     }
     if this.found.plan.absorbed.is_empty() {
@@ -111,10 +119,19 @@ impl Forward<'_> {
     /// States what a value lacks; every reader has its turn.
     fn lack(&mut self, v: Value, ask: Ask) -> Result<(), FoldReason> {
         let g = self.cx.g;
+        // The operand of the op whose turn it is from which this comes.
+        let source = g.operands(self.at).flatten().find(|v| self.lacks.contains_key(v));
+        if let Some(source) = source.filter(|&s| s != v) {
+            self.from.insert(v, source);
+        }
+        if let Some(reason) = self.cx.memory.borrow().barred_ahead(v) {
+            self.barrier = Some(v);
+            return Err(reason);
+        }
         let outside = |u: Use| Some(u.user) == g.return_op() || u.capture().is_some();
-        let returned = g.value_uses(v).any(|u| Some(u.user) == g.return_op());
         if g.value_uses(v).any(outside) {
-            let users = g.value_uses(v).count();
+            self.barrier = Some(v);
+            let (users, returned) = self.cx.memory.borrow_mut().readers(g, v);
             return Err(FoldReason::MultipleConsumers {
                 blocker: Blocker::of(g, v.op),
                 users,
@@ -131,6 +148,16 @@ impl Forward<'_> {
         Ok(())
     }
 
+    /// Notes the barrier for every value that the walk came through to it.
+    fn remember(&self, reason: &FoldReason) {
+        let mut at = self.barrier;
+        let mut memory = self.cx.memory.borrow_mut();
+        while let Some(v) = at {
+            memory.bar_ahead(v, reason);
+            at = self.from.get(&v).copied();
+        }
+    }
+
     fn pass(&mut self, op: OpId, ask: Ask) -> Result<(), FoldReason> {
         self.found.via.push(op);
         self.lack(Value::new(op, 0), ask)
@@ -139,6 +166,7 @@ impl Forward<'_> {
     fn step(&mut self, op: OpId) -> Result<(), FoldReason> {
         let (cx, g) = (self.cx, self.cx.g);
         if let Some(reason) = end_of_walk(g, op) {
+            self.barrier = g.operands(op).flatten().find(|v| self.lacks.contains_key(v));
             return Err(reason);
         }
         let lacking: Vec<Option<Ask>> =
@@ -159,7 +187,11 @@ impl Forward<'_> {
         {
             self.found.absent |= affine.absent;
             self.found.slack += affine.shift_magnitude;
-            let both = affine.ask.after(&ask).ok_or_else(|| no_producer(g, op))?;
+            let Some(both) = affine.ask.after(&ask) else {
+                // Beyond the range of f64, or of contradicting extents: nobody gets further.
+                self.barrier = g.operand(op, affine.data);
+                return Err(no_producer(g, op));
+            };
             self.found.plan.bypassed.push((op, affine.data));
             return self.lack(Value::new(op, 0), both);
         }

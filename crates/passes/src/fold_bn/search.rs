@@ -18,7 +18,7 @@ use normfold_ir::{BinaryKind, Graph, OpId, OpKind, UnaryKind, Use, Value};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 /// What batch norms on the way do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Norms {
     /// They go where the root goes.
     Compose,
@@ -41,6 +41,10 @@ pub(super) struct Search<'a> {
     demands: HashMap<Value, Demand>,
     heap: BinaryHeap<(u32, OpId)>,
     seen: HashSet<OpId>,
+    /// The ops that go.
+    erased: HashSet<OpId>,
+    /// The op at which every walk ends.
+    pub(super) barrier: Option<OpId>,
     /// Where a split gave `(1, 0)` to a result that did not ask for anything.
     pub(super) sibling: Option<Blocker>,
     pub(super) found: Found,
@@ -93,8 +97,10 @@ impl<'a> Search<'a> {
     /// Searches from `root`, a batch norm or the last op of an affine chain.
     pub(super) fn run(cx: Cx<'a>, root: OpId, norms: Norms) -> Result<Found, FoldReason> {
         let found = Found { cancellation: 1.0, amplification: 1.0, ..Found::default() };
-        let (demands, heap, seen) = Default::default();
-        let mut this = Self { cx, root, norms, demands, heap, seen, sibling: None, found };
+        let (demands, heap, seen, erased) = Default::default();
+        let (sibling, barrier) = (None, None);
+        let mut this =
+            Self { cx, root, norms, demands, heap, seen, erased, barrier, sibling, found };
         let y = Value::new(root, 0);
         if cx.g.is_quantized(y) {
             return Err(FoldReason::Quantized { blocker: Blocker::of(cx.g, root) });
@@ -102,8 +108,11 @@ impl<'a> Search<'a> {
         this.demands.insert(y, Demand { ask: Ask::uniform(1.0, 0.0), uses: Vec::new() });
         this.heap.push((cx.positions.get(root), root));
         while let Some((_, op)) = this.heap.pop() {
-            if this.seen.insert(op) {
-                this.step(op)?;
+            if this.seen.insert(op)
+                && let Err(reason) = this.step(op)
+            {
+                this.remember(&reason);
+                return Err(reason);
             }
         }
         if this.found.plan.absorbed.is_empty() {
@@ -131,9 +140,29 @@ impl<'a> Search<'a> {
             d.uses.push(at);
             return Ok(());
         }
+        if let Some(reason) = self.cx.memory.borrow().barred(v, self.norms) {
+            self.barrier = Some(v.op);
+            self.demands.insert(v, Demand { ask, uses: vec![at] });
+            return Err(reason);
+        }
         self.demands.insert(v, Demand { ask, uses: vec![at] });
         self.heap.push((self.cx.positions.get(v.op), v.op));
         Ok(())
+    }
+
+    /// Notes the barrier for every value that the walk came through to it.
+    fn remember(&self, reason: &FoldReason) {
+        let g = self.cx.g;
+        let Some(mut op) = self.barrier else { return };
+        let mut memory = self.cx.memory.borrow_mut();
+        while let Some(v) = g.results(op).find(|v| self.demands.contains_key(v)) {
+            memory.bar(v, self.norms, reason);
+            let Some(at) = self.demands.get(&v).and_then(|d| d.uses.first()) else { break };
+            if at.user == self.root {
+                break;
+            }
+            op = at.user;
+        }
     }
 
     /// Hands what is asked of a result on to operand 0.
@@ -161,11 +190,15 @@ impl<'a> Search<'a> {
         }
         match g.kind(op) {
             OpKind::Parameter(p) if p.capture => {
+                self.barrier = Some(op);
                 return Err(FoldReason::RegionBoundary {
                     what: "its input comes from the enclosing graph".into(),
                 });
             }
-            OpKind::Parameter(_) => return Err(FoldReason::GraphInput { name: g.location(op) }),
+            OpKind::Parameter(_) => {
+                self.barrier = Some(op);
+                return Err(FoldReason::GraphInput { name: g.location(op) });
+            }
             OpKind::Constant(_) => return step::constant(self, op),
             _ => {}
         }
@@ -175,6 +208,7 @@ impl<'a> Search<'a> {
             return Err(no_producer(g, op));
         }
         if let Some(reason) = end_of_walk(g, op) {
+            self.barrier = Some(op);
             return Err(reason);
         }
         for &v in &asked {
@@ -189,10 +223,9 @@ impl<'a> Search<'a> {
         };
         match g.kind(op) {
             OpKind::Conv(_) | OpKind::ConvTranspose(_) | OpKind::Linear(_) | OpKind::MatMul(_) => {
-                let erased: HashSet<OpId> = self.found.plan.bypassed.iter().map(|b| b.0).collect();
                 let direct = g.single_value_use(Value::new(op, 0)).map(|u| u.user);
                 let root = direct.filter(|&u| u == self.root);
-                let absorbed = linear::absorb(cx, op, &ask, &erased, root, &mut self.found)
+                let absorbed = linear::absorb(cx, op, &ask, &self.erased, root, &mut self.found)
                     .map_err(|e| self.sibling_of(e))?;
                 self.absorbed(absorbed);
                 Ok(())
@@ -200,10 +233,8 @@ impl<'a> Search<'a> {
             OpKind::BatchNorm(kind) => {
                 let (affine, _) = batch_norm_affine(cx, op, kind)?;
                 if self.norms == Norms::Absorb {
-                    let erased: HashSet<OpId> =
-                        self.found.plan.bypassed.iter().map(|b| b.0).collect();
-                    let absorbed =
-                        linear::into_norm(cx, op, &ask, &affine, &erased, &mut self.found)?;
+                    let found = &mut self.found;
+                    let absorbed = linear::into_norm(cx, op, &ask, &affine, &self.erased, found)?;
                     self.absorbed(absorbed);
                     return Ok(());
                 }
@@ -226,6 +257,7 @@ impl<'a> Search<'a> {
         self.found.absent |= affine.absent;
         self.found.slack += affine.shift_magnitude * ask.factor();
         self.found.plan.bypassed.push((op, affine.data));
+        self.erased.insert(op);
         let blocker = || Blocker::of(self.cx.g, op);
         let Some(both) = ask.after(&affine.ask) else {
             return Err(match (ask.axes(), affine.ask.axes()) {
@@ -247,8 +279,7 @@ impl<'a> Search<'a> {
         if g.value_uses(v).all(|u| mine.contains(&u)) {
             return Ok(());
         }
-        let users = g.value_uses(v).count();
-        let returned = g.value_uses(v).any(|u| Some(u.user) == g.return_op());
+        let (users, returned) = self.cx.memory.borrow_mut().readers(g, v);
         Err(FoldReason::MultipleConsumers { blocker: Blocker::of(g, v.op), users, returned })
     }
 

@@ -24,7 +24,13 @@ pub(super) fn backward(s: &mut Search<'_>, op: OpId, ask: &Ask) -> Outcome {
         OpKind::Binary(k @ (BinaryKind::Add | BinaryKind::Sub)) => residual(s, op, ask, *k),
         _ => {
             let other = across(s.cx, op, ask, Way::Back).map_err(|e| s.sibling_of(e))?;
-            let other = other.ok_or_else(|| no_producer(s.cx.g, op))?;
+            let Some(other) = other else {
+                // Arithmetic with a constant whose axis is not known yet may still become affine.
+                if !matches!(s.cx.g.kind(op), OpKind::Binary(_)) {
+                    s.barrier = Some(op);
+                }
+                return Err(no_producer(s.cx.g, op));
+            };
             s.found.crossed(op, &other);
             s.pass(op, other.ask)
         }
