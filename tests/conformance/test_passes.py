@@ -4,7 +4,8 @@ import pytest
 import harness
 
 MODELS = sorted(harness.MODELS.glob("*.onnx"))
-PIPELINES = ["default", "cse", "const-fold", "const-fold{growth=0},dce", "lower-bn", "lower-bn{form=unit}", "fold-bn,lower-bn,dce", "simplify"]
+PIPELINES = ["default", "cse", "const-fold", "const-fold{growth=0},dce", "lower-bn", "lower-bn{form=unit}", "fold-bn,lower-bn,dce", "infer-shapes", "simplify",
+             "infer-shapes,simplify"]
 
 
 # No engine knows it.

@@ -10,7 +10,10 @@ pub use topo::Cycle;
 use crate::{Capabilities, Everything, GraphId, OpId, OpKind, Type, Use, Value};
 use dfg::{ABSENT, Dfg, Fans};
 use smallvec::SmallVec;
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 /// What a graph is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +70,7 @@ pub struct Graph {
     return_op: Option<OpId>,
     capabilities: Arc<dyn Capabilities>,
     quantized: HashSet<Value>,
+    stated: BTreeSet<Value>,
 }
 
 impl Graph {
@@ -82,6 +86,7 @@ impl Graph {
             return_op: None,
             capabilities: Arc::new(Everything),
             quantized: HashSet::new(),
+            stated: BTreeSet::new(),
         }
     }
 
@@ -240,6 +245,17 @@ impl Graph {
     /// States the type of a value.
     pub fn set_ty(&mut self, v: Value, ty: impl Into<Type>) {
         self.dfg.data_mut(v.op).results[v.result as usize].ty = ty.into();
+    }
+
+    /// States the type of a value that the document shall declare, too.
+    pub fn declare_ty(&mut self, v: Value, ty: impl Into<Type>) {
+        self.set_ty(v, ty);
+        self.stated.insert(v);
+    }
+
+    /// The values whose types the document shall declare.
+    pub fn declared_types(&self) -> impl Iterator<Item = Value> + '_ {
+        self.stated.iter().copied().filter(|v| self.contains(v.op))
     }
 
     /// The name of a value in its source.

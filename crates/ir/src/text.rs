@@ -2,8 +2,8 @@
 //!
 //! What it keeps: module attributes, graphs with their roles, ops in topological order with operands, captures, bodies,
 //! attributes, locations, result names and types, and constants as far as [`Weights`] says. What it leaves out: storage
-//! (ids, whether bytes are mapped or owned), origins, capabilities, and bodies that no op owns. The grammar is in
-//! `docs/ir.md`.
+//! (ids, whether bytes are mapped or owned), origins, capabilities, which types a document shall declare, and bodies that no
+//! op owns. The grammar is in `docs/ir.md`.
 //!
 //! ```
 //! let text = r#"module @example {

@@ -109,6 +109,7 @@ mod cse;
 mod dce;
 pub mod docs;
 mod fold_bn;
+mod infer_shapes;
 mod lower_bn;
 mod manager;
 mod merge_parallel_linear;
@@ -129,6 +130,7 @@ pub use fold_bn::{
     AmbiguousName, Blocker, Direction, FoldBn, FoldBnOptions, FoldReason, Pairs, ResidualShift,
     Role, Shared,
 };
+pub use infer_shapes::InferShapes;
 pub use lower_bn::{LowerBn, LowerBnOptions, LowerForm};
 pub use manager::{
     Instrumentation, ManagerOptions, PassManager, PassReport, PassRun, PipelineReport,

@@ -6,6 +6,7 @@ use crate::{
     cse::Cse,
     dce::Dce,
     fold_bn::FoldBn,
+    infer_shapes::InferShapes,
     lower_bn::LowerBn,
     merge_parallel_linear::MergeParallelLinear,
     options::{OptionError, OptionInfo, PassOptions},
@@ -27,6 +28,7 @@ pub fn builtin() -> PassRegistry {
     registry.register::<ConstFold>();
     registry.register::<Cse>();
     registry.register::<Dce>();
+    registry.register::<InferShapes>();
     registry.pipeline("default", "fold-bn,dce", "What `normfold opt` runs");
     registry.pipeline(
         "simplify",

@@ -7,6 +7,7 @@
 pub(crate) mod graph;
 pub(crate) mod order;
 pub(crate) mod outside;
+mod value_info;
 
 use super::{
     model::{GraphOwner, GraphTable, GraphView, MAIN, Model, Origin},

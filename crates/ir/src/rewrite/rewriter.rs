@@ -120,6 +120,12 @@ impl<'a> PatternRewriter<'a> {
         self.tell(Event::Modified(v.op));
     }
 
+    /// States the type of a value that the document shall declare, too.
+    pub fn declare_ty(&mut self, v: Value, ty: impl Into<Type>) {
+        self.graph.declare_ty(v, ty);
+        self.tell(Event::Modified(v.op));
+    }
+
     /// Names a value.
     pub fn set_value_name(&mut self, v: Value, name: Option<Arc<str>>) {
         self.graph.set_value_name(v, name);

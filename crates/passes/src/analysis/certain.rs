@@ -1,9 +1,15 @@
 //! What is certain of the types of values, whatever their declarations say.
 
+mod extents;
+
 use super::{Analysis, Constants, Constness};
+use extents::{
+    Extent, at, axis, broadcast, concatenated, flattened, padded, permuted, product_dims, reshaped,
+    scaled, squeezed, unsqueezed, window, windowed,
+};
 use normfold_ir::{
-    Binding, ConstPool, DType, DataLayout, Dim, Graph, GraphRole, KernelOrder, OpId, OpKind,
-    Padding, PoolKind, Slice, Spatial, TensorType, Value,
+    Binding, ConstPool, DType, Dim, Graph, GraphRole, KernelOrder, OpId, OpKind, PoolKind, Resize,
+    Slice, TensorType, Value,
 };
 use smallvec::SmallVec;
 use std::{collections::HashMap, sync::Arc};
@@ -21,14 +27,23 @@ pub struct CertainType {
 }
 
 impl CertainType {
-    fn of(ty: &TensorType) -> Self {
-        let dims = ty.shape.as_ref().map(|s| s.iter().map(Dim::known).collect());
-        Self { dtype: Some(ty.dtype), dims }
-    }
-
     /// The number of axes.
     pub fn rank(&self) -> Option<usize> {
         self.dims.as_ref().map(|d| d.len())
+    }
+}
+
+/// The same, with open extents told apart.
+#[derive(Clone, Debug, Default)]
+struct Certain {
+    dtype: Option<DType>,
+    dims: Option<extents::Extents>,
+}
+
+impl Certain {
+    fn of(ty: &TensorType) -> Self {
+        let dims = ty.shape.as_ref().map(|s| s.iter().map(|d| d.known().into()).collect());
+        Self { dtype: Some(ty.dtype), dims }
     }
 }
 
@@ -38,54 +53,132 @@ impl CertainType {
 /// changed the graph, and no runtime minds. So no rewrite may be legal by a declaration alone.
 ///
 /// Shapes are computed forward, once, in time linear in the ops; where an op's rule is not known here, nothing is said.
+/// Open extents are told apart: what is certainly the extent of another value has its name, and cancels in a reshape.
 /// Statements are about values, so they stay true while ops are rewritten; of ops created later nothing is known.
 #[derive(Debug, Default)]
 pub struct CertainTypes {
     /// By slot. The id tells whether the slot still holds the op that was looked at.
-    ops: Vec<Option<(OpId, SmallVec<[CertainType; 1]>)>>,
+    ops: Vec<Option<(OpId, SmallVec<[Certain; 1]>)>>,
+    /// By number of an open extent, its name. Different ones may have the same: that they are equal is a declaration.
+    names: Vec<Option<Arc<str>>>,
 }
 
 impl CertainTypes {
+    fn get(&self, v: Value) -> Option<&Certain> {
+        match self.ops.get(v.op.slot())? {
+            Some((op, results)) if *op == v.op => results.get(v.result as usize),
+            _ => None,
+        }
+    }
+
     /// What is certain of the value's type.
     pub fn of(&self, v: Value) -> CertainType {
-        match self.ops.get(v.op.slot()) {
-            Some(Some((op, results))) if *op == v.op => {
-                results.get(v.result as usize).cloned().unwrap_or_default()
-            }
-            _ => CertainType::default(),
-        }
+        CertainType { dtype: self.dtype(v), dims: self.dims(v) }
     }
 
     /// The rank of the value.
     pub fn rank(&self, v: Value) -> Option<usize> {
-        self.of(v).rank()
+        self.get(v)?.dims.as_ref().map(|d| d.len())
     }
 
     /// The extents of the value.
     pub fn dims(&self, v: Value) -> Option<Extents> {
-        self.of(v).dims
+        let dims = self.get(v)?.dims.as_ref()?;
+        Some(dims.iter().map(|e| e.known()).collect())
+    }
+
+    /// The extents of the value, with the names that parameters declare for open ones.
+    pub fn shape(&self, v: Value) -> Option<Arc<[Dim]>> {
+        let dims = self.get(v)?.dims.as_ref()?;
+        Some(dims.iter().map(|&e| self.dim(e)).collect())
+    }
+
+    fn dim(&self, e: Extent) -> Dim {
+        match e {
+            Extent::Known(n) => Dim::Known(n),
+            _ => self.name(e).map_or(Dim::Unknown, |n| Dim::Named(n.clone())),
+        }
     }
 
     /// The element type of the value.
     pub fn dtype(&self, v: Value) -> Option<DType> {
-        self.of(v).dtype
+        self.get(v)?.dtype
+    }
+
+    fn name(&self, e: Extent) -> Option<&Arc<str>> {
+        match e {
+            Extent::Open(i) => self.names.get(i as usize)?.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// An open extent of its own.
+    fn open(&mut self, name: Option<Arc<str>>) -> Extent {
+        self.names.push(name);
+        Extent::Open((self.names.len() - 1) as u32)
+    }
+
+    /// Gives every extent that equals nothing a number. One that comes from extents with the same name has it too.
+    fn number(&mut self, g: &Graph, op: OpId, ty: &mut Certain) {
+        let numbered = |e: &Extent| matches!(e, Extent::Known(_) | Extent::Open(_));
+        let Some(dims) = ty.dims.as_ref().filter(|d| !d.iter().all(numbered)) else { return };
+        let mut dims = dims.to_vec();
+        let parameter = match g.kind(op) {
+            OpKind::Parameter(_) => g.ty(Value::new(op, 0)).tensor().and_then(|t| t.shape.clone()),
+            _ => None,
+        };
+        for i in 0..dims.len() {
+            let name = match (dims[i], &parameter) {
+                (Extent::Known(_) | Extent::Open(_), _) => continue,
+                (Extent::Like(n), _) => self.name(Extent::Open(n)).cloned(),
+                (Extent::Unknown, Some(declared)) => match declared.get(i) {
+                    Some(Dim::Named(n)) => Some(n.clone()),
+                    _ => None,
+                },
+                (Extent::Unknown, None) => self.common_name(g, op, dims.len() - i),
+            };
+            dims[i] = self.open(name);
+        }
+        ty.dims = Some(dims.into());
+    }
+
+    /// The name of the extent that every operand of a broadcast has there, counted from the last axis.
+    fn common_name(&self, g: &Graph, op: OpId, from_end: usize) -> Option<Arc<str>> {
+        if !matches!(g.kind(op), OpKind::Binary(_) | OpKind::Compare(_) | OpKind::Where(_)) {
+            return None;
+        }
+        let mut common: Option<&Arc<str>> = None;
+        for v in g.operands(op) {
+            let dims = self.get(v?)?.dims.as_ref()?;
+            let Some(i) = dims.len().checked_sub(from_end) else { continue };
+            if dims[i] == Extent::Known(1) {
+                continue;
+            }
+            let name = self.name(dims[i])?;
+            if common.is_some_and(|c| c != name) {
+                return None;
+            }
+            common = Some(name);
+        }
+        common.cloned()
     }
 }
 
 impl Analysis for CertainTypes {
     fn compute(graph: &Graph, constants: &ConstPool) -> Self {
-        let mut this = Self { ops: vec![None; graph.slot_bound()] };
+        let mut this = Self { ops: vec![None; graph.slot_bound()], names: Vec::new() };
         let known = &Constness::compute(graph, constants);
         let ranks = implied_ranks(graph);
         // Nothing is said of a graph with a cycle.
         for op in graph.topo_order().unwrap_or_default() {
             let cx = OpCx { graph, constants, types: &this, known, op };
             let mut results = cx.results();
-            results.resize(graph.num_results(op), CertainType::default());
+            results.resize(graph.num_results(op), Certain::default());
             for (v, ty) in graph.results(op).zip(&mut results) {
                 if let (None, Some(&rank)) = (&ty.dims, ranks.get(&v)) {
-                    ty.dims = Some(vec![None; rank].into());
+                    ty.dims = Some(vec![Extent::Unknown; rank].into());
                 }
+                this.number(graph, op, ty);
             }
             this.ops[op.slot()] = Some((op, results));
         }
@@ -135,14 +228,6 @@ pub(crate) fn attr_or_fixed(
     }
 }
 
-/// An axis counted from the end when negative.
-fn axis(a: i64, rank: usize) -> Option<usize> {
-    let rank = i64::try_from(rank).ok()?;
-    usize::try_from(if a < 0 { a.checked_add(rank)? } else { a })
-        .ok()
-        .filter(|&a| (a as i64) < rank)
-}
-
 struct OpCx<'a> {
     graph: &'a Graph,
     constants: &'a ConstPool,
@@ -152,8 +237,18 @@ struct OpCx<'a> {
 }
 
 impl OpCx<'_> {
-    fn operand(&self, i: usize) -> CertainType {
-        self.graph.operand(self.op, i).map(|v| self.types.of(v)).unwrap_or_default()
+    fn operand(&self, i: usize) -> Certain {
+        let known = self.graph.operand(self.op, i).and_then(|v| self.types.get(v));
+        known.cloned().unwrap_or_default()
+    }
+
+    /// The extent that element `i` of a list of extents certainly is, operand `list` of the op.
+    fn behind(&self, list: usize, i: usize) -> Option<Extent> {
+        let v = self.graph.operand(self.op, list)?;
+        let Self { graph, constants: pool, types, known, .. } = *self;
+        let all = Constants { graph, pool, types: Some(types), known };
+        let (x, axis) = all.extent_behind(v, i as u64)?;
+        types.get(x)?.dims.as_ref()?.get(axis).copied()
     }
 
     fn ints(&self, attr: Option<&Vec<i64>>, i: usize) -> Option<Vec<i64>> {
@@ -173,14 +268,14 @@ impl OpCx<'_> {
         Constants { graph, pool, types: Some(types), known }.ints(v)
     }
 
-    fn results(&self) -> SmallVec<[CertainType; 1]> {
+    fn results(&self) -> SmallVec<[Certain; 1]> {
         let x = self.operand(0);
-        let with_dims = |dims: Option<Extents>| CertainType { dtype: x.dtype, dims };
+        let with_dims = |dims: Option<extents::Extents>| Certain { dtype: x.dtype, dims };
         let one = match self.graph.kind(self.op) {
-            OpKind::Constant(c) => CertainType::of(self.constants.ty(c.entry)),
+            OpKind::Constant(c) => Certain::of(self.constants.ty(c.entry)),
             OpKind::Parameter(p) if !p.capture && self.graph.role() == GraphRole::Main => {
                 let v = Value::new(self.op, 0);
-                self.graph.ty(v).tensor().map(CertainType::of).unwrap_or_default()
+                self.graph.ty(v).tensor().map(Certain::of).unwrap_or_default()
             }
             OpKind::Opaque(o) if o.shaped => x,
             OpKind::Unary(_)
@@ -192,58 +287,59 @@ impl OpCx<'_> {
             | OpKind::Dropout(_)
             | OpKind::BatchNorm(_) => x,
             OpKind::Binary(_) => with_dims(broadcast(&[x.dims, self.operand(1).dims])),
-            OpKind::Compare(_) => CertainType {
+            OpKind::Compare(_) => Certain {
                 dtype: Some(DType::Bool),
                 dims: broadcast(&[x.dims, self.operand(1).dims]),
             },
             OpKind::Where(_) => {
                 let (a, b) = (self.operand(1), self.operand(2));
-                CertainType { dtype: a.dtype, dims: broadcast(&[x.dims, a.dims, b.dims]) }
+                Certain { dtype: a.dtype, dims: broadcast(&[x.dims, a.dims, b.dims]) }
             }
-            OpKind::Cast(c) => CertainType { dtype: Some(c.to), dims: x.dims },
-            OpKind::CastLike(_) => CertainType { dtype: self.operand(1).dtype, dims: x.dims },
-            OpKind::Quantize(_) | OpKind::Dequantize(_) => {
-                CertainType { dtype: None, dims: x.dims }
-            }
+            OpKind::Cast(c) => Certain { dtype: Some(c.to), dims: x.dims },
+            OpKind::CastLike(_) => Certain { dtype: self.operand(1).dtype, dims: x.dims },
+            OpKind::Quantize(_) | OpKind::Dequantize(_) => Certain { dtype: None, dims: x.dims },
             OpKind::Conv(c) => {
                 let w = self.operand(1).dims;
-                let extent = |a: usize| w.as_ref().and_then(|w| w.get(a).copied()?);
+                let extent = |a: usize| w.as_ref().and_then(|w| w.get(a)?.known());
                 let out = match c.w.order {
                     KernelOrder::Scm => extent(c.w.out_axis())
                         .zip(extent(c.w.in_axis()))
                         .and_then(|(m, c)| m.checked_mul(c)),
                     _ => extent(c.w.out_axis()),
                 };
-                let spatial = |i: usize, n: u64| {
+                let spatial = |i: usize, n: Extent| {
                     let kernel = extent(c.w.first_spatial_axis() + i)?;
                     window(n, kernel, at(&c.strides, i), at(&c.dilations, i), &c.pad, i, false)
                 };
-                with_dims(windowed(&x, &c.x, out, spatial))
+                with_dims(windowed(x.dims.as_deref(), &c.x, out.into(), spatial))
             }
             OpKind::ConvTranspose(c) => {
                 let w = self.operand(1).dims;
-                let extent = |a: usize| w.as_ref().and_then(|w| w.get(a).copied()?);
+                let extent = |a: usize| w.as_ref().and_then(|w| w.get(a)?.known());
                 let out = extent(c.w.out_axis()).and_then(|n| match c.w.order {
                     KernelOrder::Ios | KernelOrder::Soi => n.checked_mul(c.groups),
                     _ => None,
                 });
-                let spatial = |i: usize, n: u64| {
+                let spatial = |i: usize, n: Extent| {
                     if let Some(&n) = c.output_shape.get(i) {
-                        return u64::try_from(n).ok();
+                        return u64::try_from(n).ok().map(Extent::Known);
                     }
+                    let n = n.known()?;
                     let reach = (extent(c.w.first_spatial_axis() + i)?.checked_sub(1)?)
                         .checked_mul(at(&c.dilations, i))?;
                     let (a, b) = c.pad.explicit(i)?;
                     let more = c.output_padding.get(i).copied().unwrap_or(0);
                     (n.checked_sub(1)?.checked_mul(at(&c.strides, i))?.checked_add(reach + 1)?)
                         .checked_add_signed(more.checked_sub(a)?.checked_sub(b)?)
+                        .map(Extent::Known)
                 };
-                with_dims(windowed(&x, &c.x, out, spatial))
+                with_dims(windowed(x.dims.as_deref(), &c.x, out.into(), spatial))
             }
             OpKind::Pool(p) => {
                 let axis = p.x.channel_axis();
-                let channels = x.dims.as_ref().and_then(|d| d.get(axis).copied()?);
-                let spatial = |i: usize, n: u64| {
+                let channels = x.dims.as_ref().and_then(|d| d.get(axis).copied());
+                let channels = channels.unwrap_or(Extent::Unknown);
+                let spatial = |i: usize, n: Extent| {
                     let kernel = p.kernel.get(i).copied()?;
                     window(
                         n,
@@ -255,10 +351,10 @@ impl OpCx<'_> {
                         p.ceil_mode,
                     )
                 };
-                let y = with_dims(windowed(&x, &p.x, channels, spatial));
+                let y = with_dims(windowed(x.dims.as_deref(), &p.x, channels, spatial));
                 return match p.f {
                     PoolKind::Max => {
-                        let indices = CertainType { dtype: Some(DType::I64), dims: y.dims.clone() };
+                        let indices = Certain { dtype: Some(DType::I64), dims: y.dims.clone() };
                         SmallVec::from_iter([y, indices])
                     }
                     _ => SmallVec::from_elem(y, 1),
@@ -270,7 +366,7 @@ impl OpCx<'_> {
                 let kept = |i: usize| i == 0 || is_channel(i);
                 let dims = d.iter().enumerate();
                 if p.keepdims {
-                    dims.map(|(i, &n)| if kept(i) { n } else { Some(1) }).collect()
+                    dims.map(|(i, &n)| if kept(i) { n } else { Extent::Known(1) }).collect()
                 } else {
                     dims.filter(|&(i, _)| kept(i)).map(|(_, &n)| n).collect()
                 }
@@ -279,11 +375,12 @@ impl OpCx<'_> {
             OpKind::Flatten(f) => with_dims(Some(
                 x.dims
                     .and_then(|d| flattened(&d, f.axis))
-                    .unwrap_or_else(|| Arc::from([None, None])),
+                    .unwrap_or_else(|| Arc::from([Extent::Unknown; 2])),
             )),
             OpKind::Reshape(r) => {
                 let target = self.each(r.shape.as_ref(), 1);
-                with_dims(target.and_then(|t| reshaped(x.dims.as_deref(), &t, r.allow_zero)))
+                let behind = |i| self.behind(1, i).filter(|_| r.shape.is_none());
+                with_dims(target.map(|t| reshaped(x.dims.as_deref(), &t, r.allow_zero, behind)))
             }
             OpKind::Squeeze(s) => {
                 let axes = self.ints(s.axes.as_ref(), 1);
@@ -294,22 +391,17 @@ impl OpCx<'_> {
                 let axes = self.ints(u.axes.as_ref(), 1);
                 with_dims(x.dims.zip(axes).and_then(|(d, axes)| unsqueezed(&d, &axes)))
             }
-            OpKind::Expand(_) => {
-                let to = self.ints(None, 1);
-                let to =
-                    to.and_then(|t| t.iter().map(|&n| u64::try_from(n).ok().map(Some)).collect());
-                with_dims(broadcast(&[x.dims, to]))
-            }
+            OpKind::Expand(_) => with_dims(broadcast(&[x.dims, self.given(1)])),
             OpKind::Pad(p) => {
                 let axes = self.graph.operand(self.op, 3);
                 let amounts = self.ints(p.amounts.as_ref(), 1).filter(|_| axes.is_none());
                 with_dims(x.dims.map(|d| padded(&d, amounts.as_deref())))
             }
             OpKind::Concat(c) => {
-                let parts: Option<Vec<Extents>> = self
+                let parts: Option<Vec<extents::Extents>> = self
                     .graph
                     .operands(self.op)
-                    .map(|v| v.and_then(|v| self.types.dims(v)))
+                    .map(|v| self.types.get(v?)?.dims.clone())
                     .collect();
                 with_dims(parts.and_then(|p| concatenated(&p, c.axis)))
             }
@@ -318,9 +410,15 @@ impl OpCx<'_> {
                 let n = self.graph.num_results(self.op);
                 let sizes = self.ints(s.sizes.as_ref(), 1);
                 let along = x.dims.as_ref().and_then(|d| axis(s.axis, d.len()));
-                let size = |i: usize, whole: Option<u64>| match &sizes {
-                    Some(list) => list.get(i).and_then(|&n| u64::try_from(n).ok()),
-                    None => whole.filter(|w| w.is_multiple_of(n as u64)).map(|w| w / n as u64),
+                let size = |i: usize, whole: Extent| {
+                    let size = match &sizes {
+                        Some(list) => list.get(i).and_then(|&n| u64::try_from(n).ok()),
+                        None => whole
+                            .known()
+                            .filter(|w| w.is_multiple_of(n as u64))
+                            .map(|w| w / n as u64),
+                    };
+                    Extent::from(size)
                 };
                 let result = |i: usize| {
                     let along = along?;
@@ -342,9 +440,9 @@ impl OpCx<'_> {
                         None if !all => return None,
                         _ => (0..d.len()).collect(),
                     };
-                    let one = |(i, &n): (usize, &Option<u64>)| match axes.contains(&i) {
+                    let one = |(i, &n): (usize, &Extent)| match axes.contains(&i) {
                         false => Some(n),
-                        true => r.keepdims.then_some(Some(1)),
+                        true => r.keepdims.then_some(Extent::Known(1)),
                     };
                     Some(d.iter().enumerate().filter_map(one).collect())
                 }))
@@ -352,21 +450,23 @@ impl OpCx<'_> {
             OpKind::DepthToSpace(d) if d.block > 0 => {
                 let b = d.block;
                 with_dims(x.dims.filter(|d| d.len() == 4).map(|d| {
-                    let channels = d[1].filter(|c| c.is_multiple_of(b * b)).map(|c| c / (b * b));
-                    let wide = |n: Option<u64>| n.and_then(|n| n.checked_mul(b));
+                    let divided = |c: u64| c.is_multiple_of(b * b).then_some(c / (b * b));
+                    let channels = d[1].known().and_then(divided).into();
+                    let wide = |n: Extent| n.known().and_then(|n| n.checked_mul(b)).into();
                     Arc::from([d[0], channels, wide(d[2]), wide(d[3])])
                 }))
             }
             OpKind::Linear(l) => {
-                let n = self
-                    .operand(1)
-                    .dims
-                    .and_then(|w| *w.get(if l.trans_w { 0 } else { w.len().checked_sub(1)? })?);
-                let x_dims = x.dims.clone().filter(|_| !l.trans_x);
-                let lead = x_dims.and_then(|d| Some(d.split_last()?.1.to_vec()));
-                let lead = lead.or_else(|| l.matrix.then(|| vec![None]));
+                let n = self.operand(1).dims.and_then(|w| {
+                    w.get(if l.trans_w { 0 } else { w.len().checked_sub(1)? }).copied()
+                });
+                let lead = x.dims.clone().and_then(|d| match l.trans_x {
+                    false => Some(d.split_last()?.1.to_vec()),
+                    true => (d.len() == 2).then(|| vec![d[1]]),
+                });
+                let lead = lead.or_else(|| l.matrix.then(|| vec![Extent::Unknown]));
                 with_dims(lead.map(|mut d| {
-                    d.push(n);
+                    d.push(n.unwrap_or(Extent::Unknown));
                     d.into()
                 }))
             }
@@ -374,26 +474,90 @@ impl OpCx<'_> {
                 with_dims(product_dims(x.dims.as_deref(), self.operand(1).dims.as_deref()))
             }
             OpKind::Shape(s) => {
-                let whole = s.start == 0 && s.end.is_none();
-                let rank = x.rank().filter(|_| whole).map(|r| r as u64);
-                CertainType { dtype: Some(DType::I64), dims: Some(Arc::from([rank])) }
+                let count = x.dims.map(|d| {
+                    let rank = d.len() as i64;
+                    let clamp =
+                        |i: i64| (if i < 0 { i.saturating_add(rank) } else { i }).clamp(0, rank);
+                    clamp(s.end.unwrap_or(rank)).saturating_sub(clamp(s.start)).max(0) as u64
+                });
+                Certain { dtype: Some(DType::I64), dims: Some(Arc::from([count.into()])) }
             }
-            OpKind::Size(_) => CertainType { dtype: Some(DType::I64), dims: Some(Arc::from([])) },
-            _ => CertainType::default(),
+            OpKind::Size(_) => Certain { dtype: Some(DType::I64), dims: Some(Arc::from([])) },
+            OpKind::Gather(k) => {
+                let (d, index) = (x.dims.clone(), self.operand(1).dims);
+                with_dims(d.zip(index).and_then(|(d, index)| {
+                    let at = axis(k.axis, d.len())?;
+                    Some(d[..at].iter().chain(index.iter()).chain(&d[at + 1..]).copied().collect())
+                }))
+            }
+            OpKind::SpaceToDepth(d) if d.block > 0 => {
+                let b = d.block;
+                with_dims(x.dims.filter(|d| d.len() == 4).map(|d| {
+                    let deep = |n: u64| n.checked_mul(b.checked_mul(b)?);
+                    let channels = d[1].known().and_then(deep).into();
+                    let part = |n: u64| n.is_multiple_of(b).then_some(n / b);
+                    let narrow = |n: Extent| n.known().and_then(part).into();
+                    Arc::from([d[0], channels, narrow(d[2]), narrow(d[3])])
+                }))
+            }
+            OpKind::Resize(r) => with_dims(x.dims.map(|d| self.resized(&d, r))),
+            OpKind::ConstantOfShape(c) => Certain {
+                dtype: Some(c.value.map_or(DType::F32, |v| self.constants.dtype(v))),
+                dims: self.given(0),
+            },
+            _ => Certain::default(),
         };
         SmallVec::from_elem(one, 1)
     }
 }
 
 impl OpCx<'_> {
-    fn sliced(&self, d: &[Option<u64>], s: &Slice) -> Extents {
+    fn resized(&self, d: &[Extent], r: &Resize) -> extents::Extents {
+        let plain =
+            r.axes.is_none() && *r.aspect == *"stretch" && *r.coordinates != *"tf_crop_and_resize";
+        if plain && self.graph.operand(self.op, 3).is_some() {
+            return self
+                .given(3)
+                .filter(|to| to.len() == d.len())
+                .unwrap_or_else(|| d.iter().map(|_| Extent::Unknown).collect());
+        }
+        let scales = match (&r.scales, self.graph.operand(self.op, 2)) {
+            (Some(list), _) => Some(list.clone()),
+            (None, Some(v)) => match self.graph.kind(v.op) {
+                OpKind::Constant(c)
+                    if c.binding == Binding::Fixed
+                        && self.constants.count(c.entry) == d.len() as u64 =>
+                {
+                    self.constants.to_f64(c.entry).ok()
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        let scale =
+            |i: usize| scales.as_ref().filter(|s| plain && s.len() == d.len()).map(|s| s[i]);
+        let one = |(i, &n): (usize, &Extent)| scale(i).map_or(Extent::Unknown, |s| scaled(n, s));
+        d.iter().enumerate().map(one).collect()
+    }
+
+    /// The extents that operand `i` lists.
+    fn given(&self, i: usize) -> Option<extents::Extents> {
+        let list = self.each(None, i)?;
+        let one = |(k, n): (usize, Option<i64>)| match n {
+            Some(n) => u64::try_from(n).ok().into(),
+            None => self.behind(i, k).unwrap_or(Extent::Unknown),
+        };
+        Some(list.into_iter().enumerate().map(one).collect())
+    }
+
+    fn sliced(&self, d: &[Extent], s: &Slice) -> extents::Extents {
         let starts = self.each(s.starts.as_ref(), 1);
         let ends = self.each(s.ends.as_ref(), 2);
         let given = s.axes.is_some() || self.graph.operand(self.op, 3).is_some();
         let axes = self.ints(s.axes.as_ref(), 3);
         let steps = self.each(None, 4);
         let has_steps = self.graph.operand(self.op, 4).is_some();
-        let mut out: Vec<Option<u64>> = vec![None; d.len()];
+        let mut out = vec![Extent::Unknown; d.len()];
         let Some(axes) = axes.or_else(|| {
             let n = starts.as_ref()?.len() as i64;
             (!given).then(|| (0..n).collect())
@@ -402,240 +566,21 @@ impl OpCx<'_> {
         };
         out.copy_from_slice(d);
         for (k, &a) in axes.iter().enumerate() {
-            let Some(a) = axis(a, d.len()) else { return vec![None; d.len()].into() };
+            let Some(a) = axis(a, d.len()) else {
+                return vec![Extent::Unknown; d.len()].into();
+            };
             let one = |list: &Option<Vec<Option<i64>>>| list.as_ref()?.get(k).copied()?;
             let step = if has_steps { one(&steps) } else { Some(1) };
-            out[a] = match (d[a].map(|n| n as i64), one(&starts), one(&ends), step) {
+            let n = d[a].known().and_then(|n| i64::try_from(n).ok());
+            out[a] = match (n, one(&starts), one(&ends), step) {
                 (Some(n), Some(from), Some(to), Some(1)) => {
                     let clamp = |i: i64| (if i < 0 { i.saturating_add(n) } else { i }).clamp(0, n);
-                    u64::try_from(clamp(to).saturating_sub(clamp(from))).ok().or(Some(0))
+                    Extent::Known(clamp(to).saturating_sub(clamp(from)).max(0) as u64)
                 }
-                _ => None,
+                (None, Some(0), Some(i64::MAX), Some(1)) => d[a],
+                _ => Extent::Unknown,
             };
         }
         out.into()
-    }
-}
-
-/// Numpy `matmul`: leading axes broadcast; a vector takes part without its axis in the result.
-fn product_dims(a: Option<&[Option<u64>]>, b: Option<&[Option<u64>]>) -> Option<Extents> {
-    let (a, b) = (a?, b?);
-    let (rows, a_lead) = match a {
-        [lead @ .., m, _] => (Some(*m), lead),
-        [_] => (None, &[][..]),
-        [] => return None,
-    };
-    let (columns, b_lead) = match b {
-        [lead @ .., _, n] => (Some(*n), lead),
-        [_] => (None, &[][..]),
-        [] => return None,
-    };
-    let lead = broadcast(&[Some(a_lead.into()), Some(b_lead.into())])?;
-    Some(lead.iter().copied().chain(rows).chain(columns).collect())
-}
-
-/// Numpy broadcasting.
-fn broadcast(all: &[Option<Extents>]) -> Option<Extents> {
-    let all: Vec<&Extents> = all.iter().map(Option::as_ref).collect::<Option<_>>()?;
-    let rank = all.iter().map(|d| d.len()).max()?;
-    let at = |d: &[Option<u64>], i: usize| match (i + d.len()).checked_sub(rank) {
-        Some(i) => d[i],
-        None => Some(1),
-    };
-    Some(
-        (0..rank)
-            .map(|i| {
-                // An extent other than 1 decides: the others are it or 1.
-                let known = all.iter().filter_map(|d| at(d, i)).find(|&n| n != 1);
-                known.or_else(|| all.iter().all(|d| at(d, i).is_some()).then_some(1))
-            })
-            .collect(),
-    )
-}
-
-/// Batch, channels and the spatial extents that `spatial(i, extent of x)` gives.
-fn windowed(
-    x: &CertainType,
-    layout: &DataLayout,
-    channels: Option<u64>,
-    spatial: impl Fn(usize, u64) -> Option<u64>,
-) -> Option<Extents> {
-    let extent = |i: usize| x.dims.as_ref().and_then(|d| d.get(i).copied()?);
-    let channel = layout.channel_axis();
-    let first = if channel == 1 { 2 } else { 1 };
-    let one = |i: usize| match i {
-        0 => extent(0),
-        i if i == channel => channels,
-        i => extent(i).and_then(|n| spatial(i - first, n)),
-    };
-    Some((0..layout.rank()).map(one).collect())
-}
-
-fn at(list: &Spatial<u64>, i: usize) -> u64 {
-    list.get(i).copied().unwrap_or(1)
-}
-
-/// How many windows fit on `n` elements. Frameworks differ in which partial windows count: with `ceil` only a whole
-/// number is certain.
-fn window(
-    n: u64,
-    kernel: u64,
-    stride: u64,
-    dilation: u64,
-    pad: &Padding,
-    i: usize,
-    ceil: bool,
-) -> Option<u64> {
-    if stride == 0 {
-        return None;
-    }
-    if matches!(pad, Padding::SameUpper | Padding::SameLower) {
-        return Some(n.div_ceil(stride));
-    }
-    let (before, after) = pad.explicit(i)?;
-    let reach = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
-    let room = n.checked_add_signed(before)?.checked_add_signed(after)?.checked_sub(reach)?;
-    (!ceil || room.is_multiple_of(stride)).then_some(room / stride + 1)
-}
-
-fn permuted(d: &[Option<u64>], perm: &[i64]) -> Option<Extents> {
-    if perm.is_empty() {
-        return Some(d.iter().rev().copied().collect());
-    }
-    if perm.len() != d.len() {
-        return None;
-    }
-    perm.iter().map(|&p| axis(p, d.len()).map(|p| d[p])).collect()
-}
-
-fn product(d: &[Option<u64>]) -> Option<u64> {
-    d.iter().try_fold(1u64, |a, n| a.checked_mul((*n)?))
-}
-
-fn flattened(d: &[Option<u64>], at: i64) -> Option<Extents> {
-    // The axis may be the rank itself.
-    let at = if at == d.len() as i64 { d.len() } else { axis(at, d.len())? };
-    Some(Arc::from([product(&d[..at]), product(&d[at..])]))
-}
-
-fn reshaped(
-    x: Option<&[Option<u64>]>,
-    target: &[Option<i64>],
-    allow_zero: bool,
-) -> Option<Extents> {
-    let mut out: Vec<Option<u64>> = target
-        .iter()
-        .enumerate()
-        .map(|(i, &t)| match t? {
-            0 if !allow_zero => x.and_then(|x| x.get(i).copied()?),
-            t => u64::try_from(t).ok(),
-        })
-        .collect();
-    // One open extent follows from the others; which of an unknown target's is the open one may be unknown too.
-    let open = |t: &Option<i64>| t.is_none_or(|t| t < 0);
-    if let (Some(open), 1) =
-        (target.iter().position(open), target.iter().filter(|t| open(t)).count())
-    {
-        let others: Vec<_> =
-            out.iter().enumerate().filter(|(i, _)| *i != open).map(|(_, n)| *n).collect();
-        out[open] = match (x.and_then(product), product(&others)) {
-            (Some(all), Some(rest)) if rest > 0 && all % rest == 0 => Some(all / rest),
-            _ => None,
-        };
-    }
-    Some(out.into())
-}
-
-fn squeezed(d: &[Option<u64>], axes: Option<&[i64]>, all: bool) -> Option<Extents> {
-    if all {
-        // Which axes go is known only with every extent.
-        let known: Vec<u64> = d.iter().copied().collect::<Option<_>>()?;
-        return Some(known.into_iter().filter(|&n| n != 1).map(Some).collect());
-    }
-    let axes: Vec<usize> = axes?.iter().map(|&a| axis(a, d.len())).collect::<Option<_>>()?;
-    Some(d.iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, n)| *n).collect())
-}
-
-fn unsqueezed(d: &[Option<u64>], axes: &[i64]) -> Option<Extents> {
-    let rank = d.len() + axes.len();
-    let axes: Vec<usize> = axes.iter().map(|&a| axis(a, rank)).collect::<Option<_>>()?;
-    let mut rest = d.iter();
-    (0..rank)
-        .map(|i| if axes.contains(&i) { Some(Some(1)) } else { rest.next().copied() })
-        .collect()
-}
-
-fn padded(d: &[Option<u64>], amounts: Option<&[i64]>) -> Extents {
-    let amounts = amounts.filter(|a| a.len() == 2 * d.len());
-    let one = |(i, n): (usize, &Option<u64>)| {
-        let a = amounts?;
-        n.and_then(|n| n.checked_add_signed(a[i])?.checked_add_signed(a[i + d.len()]))
-    };
-    d.iter().enumerate().map(one).collect()
-}
-
-fn concatenated(parts: &[Extents], along: i64) -> Option<Extents> {
-    let rank = parts.first()?.len();
-    let along = axis(along, rank)?;
-    if parts.iter().any(|p| p.len() != rank) {
-        return None;
-    }
-    Some(
-        (0..rank)
-            .map(|i| match i == along {
-                true => parts.iter().try_fold(0u64, |a, p| a.checked_add(p[i]?)),
-                false => parts.iter().find_map(|p| p[i]),
-            })
-            .collect(),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn e(d: &[i64]) -> Extents {
-        d.iter().map(|&n| u64::try_from(n).ok()).collect()
-    }
-
-    fn t(d: &[i64]) -> Vec<Option<i64>> {
-        d.iter().copied().map(Some).collect()
-    }
-
-    #[test]
-    fn windows() {
-        let pad = |a, b| Padding::Explicit(Spatial::from_slice(&[(a, b)]));
-        assert_eq!(window(7, 3, 2, 1, &pad(1, 1), 0, false), Some(4));
-        assert_eq!(window(7, 3, 1, 2, &pad(0, 0), 0, false), Some(3));
-        assert_eq!(window(8, 3, 2, 1, &pad(0, 0), 0, false), Some(3));
-        assert_eq!(window(8, 3, 2, 1, &pad(0, 0), 0, true), None);
-        assert_eq!(window(7, 3, 2, 1, &Padding::SameUpper, 0, false), Some(4));
-        assert_eq!(window(2, 3, 1, 1, &pad(0, 0), 0, false), None);
-    }
-
-    #[test]
-    fn shapes() {
-        let b = |a: &[i64], b: &[i64]| broadcast(&[Some(e(a)), Some(e(b))]);
-        assert_eq!(b(&[2, 1, 4], &[3, 1]), Some(e(&[2, 3, 4])));
-        assert_eq!(b(&[-1, 4], &[1, 1]), Some(e(&[-1, 4])));
-        assert_eq!(b(&[-1, 4], &[7, 4]), Some(e(&[7, 4])));
-        assert_eq!(broadcast(&[Some(e(&[1])), None]), None);
-        assert_eq!(permuted(&e(&[1, 2, 3]), &[2, 0, 1]), Some(e(&[3, 1, 2])));
-        assert_eq!(permuted(&e(&[1, 2, 3]), &[]), Some(e(&[3, 2, 1])));
-        assert_eq!(permuted(&e(&[1, 2]), &[0, 2]), None);
-        assert_eq!(flattened(&e(&[2, -1, 4]), 2), Some(e(&[-1, 4])));
-        assert_eq!(flattened(&e(&[2, 3]), 2), Some(e(&[6, 1])));
-        assert_eq!(reshaped(Some(&e(&[2, 3, 4])), &t(&[0, -1]), false), Some(e(&[2, 12])));
-        assert_eq!(reshaped(Some(&e(&[-1, 3, 4])), &t(&[0, -1]), false), Some(e(&[-1, -1])));
-        assert_eq!(reshaped(None, &t(&[5, -1]), false), Some(e(&[5, -1])));
-        assert_eq!(reshaped(Some(&e(&[0, 3])), &t(&[0, -1]), false), Some(e(&[0, -1])));
-        assert_eq!(squeezed(&e(&[1, -1, 1]), Some(&[-1]), false), Some(e(&[1, -1])));
-        assert_eq!(squeezed(&e(&[1, -1]), None, true), None);
-        assert_eq!(squeezed(&e(&[1, 5, 1]), None, true), Some(e(&[5])));
-        assert_eq!(unsqueezed(&e(&[5]), &[0, -1]), Some(e(&[1, 5, 1])));
-        assert_eq!(padded(&e(&[1, -1, 3]), Some(&[0, 1, 1, 0, 1, -1])), e(&[1, -1, 3]));
-        assert_eq!(concatenated(&[e(&[1, 2]), e(&[-1, 3])], 1), Some(e(&[1, 5])));
-        assert_eq!(axis(-3, 2), None);
-        assert_eq!(axis(i64::MIN, 2), None);
     }
 }

@@ -612,3 +612,4 @@ fn constants_of_functions_are_nodes() {
 }
 
 mod files;
+mod types;

@@ -3,6 +3,7 @@
 use super::{
     Counts, Export, GraphPlan, is_main,
     order::{Item, Order},
+    value_info::ValueInfos,
 };
 use crate::{
     FrontendError,
@@ -80,6 +81,8 @@ pub(super) struct Writer<'e, 'a> {
     added: Vec<Content<'a>>,
     /// New graph inputs: contents of their records.
     inputs: Vec<Content<'a>>,
+    /// Types that are declared anew.
+    types: ValueInfos<'a>,
     /// Names that records no longer define.
     gone: HashSet<String>,
     /// Names that edited and new records define.
@@ -104,6 +107,7 @@ impl<'e, 'a> Writer<'e, 'a> {
             new: HashMap::new(),
             added: Vec::new(),
             inputs: Vec::new(),
+            types: ValueInfos::default(),
             gone: HashSet::new(),
             present: HashSet::new(),
             unlisted: HashSet::new(),
@@ -130,6 +134,7 @@ impl<'e, 'a> Writer<'e, 'a> {
             self.new_initializer(op)?;
         }
         self.new_nodes()?;
+        self.types = ValueInfos::plan(self.plan, self.export.model)?;
         self.count(counts);
         let resorted = matches!(self.plan.order, Order::Resorted(_));
         let untouched = self.nodes.list.is_empty()
@@ -137,6 +142,7 @@ impl<'e, 'a> Writer<'e, 'a> {
             && self.sparse.is_empty()
             && self.new.is_empty()
             && self.added.is_empty()
+            && self.types.is_empty()
             && self.unlisted.is_empty();
         if untouched && !resorted {
             let mut out = Content::new();
@@ -156,6 +162,8 @@ impl<'e, 'a> Writer<'e, 'a> {
         }
         counts.removed += self.sparse.len();
         counts.added += self.new.len() + self.added.len();
+        counts.edited += self.types.edited.len();
+        counts.added += self.types.added.len();
     }
 
     fn name(&self, op: OpId, result: usize) -> String {
@@ -372,7 +380,7 @@ impl<'e, 'a> Writer<'e, 'a> {
         let table = self.plan.table();
         let numbers = if let GraphOwner::Function(_) = table.owner { &FUNCTION } else { &GRAPH };
         let mut nodes = Nodes::new(&self.plan.order);
-        let (mut node, mut initializer, mut sparse, mut input) = (0, 0, 0, 0);
+        let (mut node, mut initializer, mut sparse, mut input, mut info) = (0, 0, 0, 0, 0);
         let content = self.export.model.slice(table.content.clone());
         let mut out = rebuild(content, |out, f| {
             if f.number == numbers.node {
@@ -409,8 +417,15 @@ impl<'e, 'a> Writer<'e, 'a> {
                         name = n.text()?;
                     }
                 }
-                if !self.gone.contains(name) {
-                    copy(out, f);
+                let record = (f.number == numbers.value_info).then_some(info);
+                info += u32::from(record.is_some());
+                match record.and_then(|i| self.types.edited.remove(&i)) {
+                    Some(content) => replace(out, f, content)?,
+                    None if !self.gone.contains(name) => copy(out, f),
+                    None => {}
+                }
+                if record.is_some() && info == table.value_infos.len() as u32 {
+                    self.types.added.drain(..).for_each(|v| message(out, numbers.value_info, v));
                 }
             } else {
                 copy(out, f);
@@ -420,6 +435,7 @@ impl<'e, 'a> Writer<'e, 'a> {
         nodes.finish(&mut out, &mut self, numbers);
         self.added.into_iter().for_each(|t| message(&mut out, numbers.initializer, t));
         self.inputs.into_iter().for_each(|i| message(&mut out, numbers.input, i));
+        self.types.added.into_iter().for_each(|v| message(&mut out, numbers.value_info, v));
         Ok(out)
     }
 }
