@@ -326,10 +326,11 @@ impl OpCx<'_> {
                     }
                     let n = n.known()?;
                     let reach = (extent(c.w.first_spatial_axis() + i)?.checked_sub(1)?)
-                        .checked_mul(at(&c.dilations, i))?;
+                        .checked_mul(at(&c.dilations, i))?
+                        .checked_add(1)?;
                     let (a, b) = c.pad.explicit(i)?;
                     let more = c.output_padding.get(i).copied().unwrap_or(0);
-                    (n.checked_sub(1)?.checked_mul(at(&c.strides, i))?.checked_add(reach + 1)?)
+                    (n.checked_sub(1)?.checked_mul(at(&c.strides, i))?.checked_add(reach)?)
                         .checked_add_signed(more.checked_sub(a)?.checked_sub(b)?)
                         .map(Extent::Known)
                 };
@@ -450,7 +451,10 @@ impl OpCx<'_> {
             OpKind::DepthToSpace(d) if d.block > 0 => {
                 let b = d.block;
                 with_dims(x.dims.filter(|d| d.len() == 4).map(|d| {
-                    let divided = |c: u64| c.is_multiple_of(b * b).then_some(c / (b * b));
+                    let divided = |c: u64| {
+                        let cells = b.checked_mul(b)?;
+                        c.is_multiple_of(cells).then_some(c / cells)
+                    };
                     let channels = d[1].known().and_then(divided).into();
                     let wide = |n: Extent| n.known().and_then(|n| n.checked_mul(b)).into();
                     Arc::from([d[0], channels, wide(d[2]), wide(d[3])])
