@@ -5,7 +5,7 @@ import harness
 
 MODELS = sorted(harness.MODELS.glob("*.onnx"))
 PIPELINES = ["default", "cse", "const-fold", "const-fold{growth=0},dce", "lower-bn", "lower-bn{form=unit}", "fold-bn,lower-bn,dce", "infer-shapes", "simplify",
-             "infer-shapes,simplify"]
+             "infer-shapes,simplify", "lower-bn,infer-shapes"]
 
 
 # No engine knows it.

@@ -64,7 +64,14 @@ impl Pass for InferShapes {
                 if graph.is_unused(v) && graph.value_name(v).is_none() {
                     continue;
                 }
-                let Some(found) = refined(graph, &types, v) else { continue };
+                let Some(found) = refined(graph, &types, v) else {
+                    // What a pass made is not in the document yet. The module itself does not change.
+                    if graph.origin(op).is_none() && graph.ty(v).tensor().is_some() {
+                        let ty = graph.ty(v).clone();
+                        graph.declare_ty(v, ty);
+                    }
+                    continue;
+                };
                 let told = results.contains(&v);
                 if found.stale {
                     let (old, new) = (graph.ty(v), &found.ty);
