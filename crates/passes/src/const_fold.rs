@@ -6,6 +6,8 @@
 //! %y = reshape %x, %t
 //! ```
 
+mod targets;
+
 use crate::{
     CertainTypes, Constants, Constness,
     pass::{Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec},
@@ -14,13 +16,15 @@ use crate::{
 use normfold_ir::{
     Binding, ConstPool, DType, Graph, OpId, OpKind, PatternRewriter, Value, eval::Tensor,
 };
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 pass_options! {
     /// Options of `const-fold`.
     pub struct ConstFoldOptions {
         /// Bytes by which one computed constant may be larger than the constants that go with it.
         growth: u64 = 64 << 10,
+        /// Take constants for constants even where a caller of the model could replace them.
+        freeze_inputs: bool = false,
     }
 }
 
@@ -41,12 +45,19 @@ Puts a constant in the place of every value that follows from constants and from
 of the shape of a value whose batch is open, the other extents are constant. The evaluator is the one that fold-bn reads
 constants with; here every result is rounded to its element type, as an engine stores it.
 
+The target of a reshape may be constant although an extent in it is not: where that is the extent of the same axis of the \
+operand it becomes 0, and where it is the only one that is open, -1.
+
 Left alone are random, custom and effectful ops, constants that a caller may replace, training state, what is dequantized (it
 would take back a quantization), results of the graph (a document needs a node there), results of more than 2^20 elements, and
 results that would let the file grow by more than `growth` bytes: fills and expansions stay what they are.
 
 What only the computed ops read goes with them.",
-        statistics: &[("computed", "values computed"), ("erased", "ops erased, constants included")],
+        statistics: &[
+            ("computed", "values computed"),
+            ("targets", "targets of reshapes that became constant"),
+            ("erased", "ops erased, constants included"),
+        ],
         reasons: &[],
     };
 
@@ -58,12 +69,27 @@ What only the computed ops read goes with them.",
 impl Pass for ConstFold {
     fn run(&mut self, graph: &mut Graph, cx: &mut PassCx<'_>) -> Result<PassOutcome, PassError> {
         let types = cx.analysis::<CertainTypes>(graph);
-        let known = cx.analysis::<Constness>(graph);
+        let known = match self.options.freeze_inputs {
+            true => Arc::new(Constness::frozen(graph)),
+            false => cx.analysis::<Constness>(graph),
+        };
         let constants =
             Constants { graph, pool: cx.constants(), types: Some(&types), known: &known };
-        let found = self.plan(constants);
+        let (found, targets) = (self.plan(constants), targets::find(constants, &types));
+        let may_add = graph.capabilities().may_add_constant(DType::I64);
         let mut changed = false;
+        for (op, elements) in targets.into_iter().filter(|_| may_add) {
+            let rewritten = cx.rewrite(graph, |rw| targets::rewrite(rw, op, &elements));
+            let Some(erased) = rewritten else { break };
+            cx.stat("targets", 1);
+            cx.stat("erased", erased);
+            changed = true;
+        }
         for (v, tensor) in found {
+            // Only a target read it.
+            if !graph.contains(v.op) {
+                continue;
+            }
             let rewritten = cx.rewrite(graph, |rw| replace(rw, v, &tensor));
             let Some(erased) = rewritten else { break };
             cx.stat("computed", 1);
@@ -136,7 +162,7 @@ impl ConstFold {
                 OpKind::Dequantize(_) | OpKind::Quantize(_) | OpKind::Parameter(_) => return None,
                 OpKind::Constant(c) => {
                     let inside = g.uses(Value::new(op, 0)).all(|u| seen.contains(&u.user));
-                    if inside {
+                    if inside && c.binding == Binding::Fixed {
                         bytes = bytes.saturating_add(constants.pool.byte_len(c.entry));
                     }
                     continue;
@@ -187,8 +213,13 @@ fn replace(rw: &mut PatternRewriter<'_>, v: Value, t: &Tensor) -> u64 {
     let ty = rw.graph().ty(c).clone();
     rw.set_ty(v, ty);
     rw.replace_all_uses(v, c);
+    erase_dead(rw, v.op)
+}
+
+/// Erases an op that nothing reads, and then whatever only it read; gives how many.
+fn erase_dead(rw: &mut PatternRewriter<'_>, op: OpId) -> u64 {
     let mut erased = 0;
-    let mut dead = vec![v.op];
+    let mut dead = vec![op];
     while let Some(op) = dead.pop() {
         let g = rw.graph();
         if !g.contains(op) {

@@ -93,6 +93,12 @@ impl CertainTypes {
         Some(dims.iter().map(|&e| self.dim(e)).collect())
     }
 
+    /// Whether two axes of values certainly have the same extent.
+    pub fn same_extent(&self, a: (Value, usize), b: (Value, usize)) -> bool {
+        let extent = |(v, axis): (Value, usize)| self.get(v)?.dims.as_ref()?.get(axis).copied();
+        extent(a).is_some_and(|e| extent(b) == Some(e))
+    }
+
     fn dim(&self, e: Extent) -> Dim {
         match e {
             Extent::Known(n) => Dim::Known(n),

@@ -2,7 +2,7 @@
 
 use super::{Analysis, CertainTypes};
 use normfold_ir::{
-    Binding, ConstId, ConstPool, DType, Graph, OpId, OpKind, Shape, Value,
+    Binding, ConstId, ConstPool, Constant, DType, Graph, OpId, OpKind, Shape, Value,
     eval::{Binding as Bound, EvalError, Evaluator, Scalar, Tensor},
 };
 use std::{
@@ -70,13 +70,26 @@ impl Analysis for Constness {
 impl Constness {
     /// The same of a body, `captured` of whose capture parameters stand for constants of the graphs around it.
     pub fn with_captured(graph: &Graph, captured: &HashMap<OpId, ConstId>) -> Self {
-        let mut this = Self { ops: vec![None; graph.slot_bound()], captured: captured.clone() };
+        Self::new(graph, captured.clone(), |c| c.binding == Binding::Fixed)
+    }
+
+    /// The same where no caller replaces a constant that it could replace.
+    pub fn frozen(graph: &Graph) -> Self {
+        Self::new(graph, HashMap::new(), |c| c.binding != Binding::Mutable)
+    }
+
+    fn new(
+        graph: &Graph,
+        captured: HashMap<OpId, ConstId>,
+        is_fixed: impl Fn(&Constant) -> bool,
+    ) -> Self {
+        let mut this = Self { ops: vec![None; graph.slot_bound()], captured };
         for op in graph.topo_order().unwrap_or_default() {
             let culprit = match graph.kind(op) {
-                OpKind::Constant(c) => (c.binding != Binding::Fixed).then_some(op),
+                OpKind::Constant(c) => (!is_fixed(c)).then_some(op),
                 // Extents may be certain where elements are not.
                 OpKind::Shape(_) | OpKind::Size(_) => None,
-                OpKind::Parameter(_) if captured.contains_key(&op) => None,
+                OpKind::Parameter(_) if this.captured.contains_key(&op) => None,
                 k if !k.is_pure() || matches!(k, OpKind::Opaque(_)) => Some(op),
                 k => {
                     let read = |i: usize| !k.reads_type_only(i as u32);
@@ -208,7 +221,8 @@ impl<'a> Constants<'a> {
                 | OpKind::Unsqueeze(_)
                 | OpKind::Reshape(_)
                 | OpKind::Flatten(_) => v = x,
-                OpKind::Cast(c) if c.to == DType::I64 => v = x,
+                // An axis of 2^31 elements is none of a model that holds its extent in 32 bits.
+                OpKind::Cast(c) if matches!(c.to, DType::I64 | DType::I32) => v = x,
                 OpKind::Concat(_) => {
                     let parts = g.operands(v.op);
                     let mut found = None;
