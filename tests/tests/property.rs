@@ -4,7 +4,7 @@
 use arbtest::arbtest;
 use normfold_driver::Driver;
 use normfold_ir::{
-    DType,
+    DType, Graph, OpKind, Type, Value,
     text::{self, PrintOptions, Weights},
 };
 use normfold_passes::ManagerOptions;
@@ -89,6 +89,52 @@ fn lowering_keeps_values() {
 #[test]
 fn merging_equals_keeps_values() {
     check("fixpoint(fold-bn,cse,dce)");
+}
+
+#[test]
+fn inferring_between_other_passes_keeps_values() {
+    check("infer-shapes,simplify,infer-shapes");
+}
+
+/// What follows without any declaration of an intermediate value is what the generator declared.
+#[test]
+fn inferred_types_are_the_declared_ones() {
+    let driver = Driver::new();
+    let parsed = driver.parse_pipeline("infer-shapes").expect("a pipeline");
+    let mut inferred = 0;
+    arbtest(|u| {
+        let told = random::module(u, DType::F32)?;
+        let mut bare = told.clone();
+        for id in told.graph_ids() {
+            let g = told.graph(id);
+            for v in intermediate(g) {
+                bare.graph_mut(id).set_ty(v, Type::Unknown);
+            }
+        }
+        let options = ManagerOptions::default().verify_each(true);
+        driver.run_module(&mut bare, &parsed, options, &mut []).unwrap_or_else(|e| panic!("{e}"));
+        for id in told.graph_ids() {
+            let g = told.graph(id);
+            for v in intermediate(g) {
+                let found = bare.graph(id).ty(v);
+                let op = g.location(v.op);
+                assert!(found.compatible(g.ty(v)), "{op:?}: {found}, declared {}", g.ty(v));
+                inferred += u32::from(*found != Type::Unknown);
+            }
+        }
+        Ok(())
+    })
+    .budget_ms(2000);
+    assert!(inferred > 1000, "{inferred} types");
+}
+
+/// The values that are neither given to a graph nor constant nor its results.
+fn intermediate(g: &Graph) -> Vec<Value> {
+    let results: Vec<Value> =
+        g.return_op().into_iter().flat_map(|r| g.operands(r)).flatten().collect();
+    let given = |op| matches!(g.kind(op), OpKind::Parameter(_) | OpKind::Constant(_));
+    let ops = g.ops().filter(|&op| !given(op));
+    ops.flat_map(|op| g.results(op)).filter(|v| !results.contains(v)).collect()
 }
 
 #[test]
