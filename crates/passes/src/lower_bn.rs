@@ -137,6 +137,13 @@ impl LowerBn {
         }
         let (s, t) = scale_and_shift(g, pool, types, known, op)?;
         let n = s.len() as u64;
+        // A model that contradicts itself stays what it is.
+        let extent =
+            g.operand(op, 0).and_then(|x| types.dims(x)?.get(kind.axis as usize).copied()?);
+        if let Some(expected) = extent.filter(|&d| d != n) {
+            let blocker = crate::Blocker::of(g, op);
+            return Err(FoldReason::ChannelMismatch { blocker, expected, found: n });
+        }
         let plan = match o.form {
             LowerForm::Unit => {
                 let statistic = |i| known_values(g, pool, op, i);
