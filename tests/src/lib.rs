@@ -3,6 +3,7 @@
 pub mod case;
 pub mod compare;
 pub mod inputs;
+pub mod property;
 pub mod random;
 
 use normfold_ir::{

@@ -89,8 +89,6 @@ pub(super) struct Plan {
     pub(super) constants: Vec<Absorbed>,
     /// The ops that go, in topological order: users read that operand instead.
     pub(super) bypassed: Vec<(OpId, usize)>,
-    /// The ops that nothing reads any more once the bypassed ones are gone, in topological order.
-    pub(super) dead: Vec<OpId>,
     /// What is added where the first bypassed op stood.
     pub(super) shift: Option<(Vec<f64>, Addend)>,
     /// Pads whose value becomes another one.
@@ -158,15 +156,6 @@ impl Plan {
             instead.insert(y, x);
             for p in others {
                 erase_dead(p.op, rw);
-            }
-        }
-        for op in self.dead.into_iter().rev() {
-            let operands: Vec<Value> = rw.graph().operands(op).flatten().collect();
-            if !rw.graph().has_uses(op) {
-                rw.erase(op);
-                for p in operands {
-                    erase_dead(p.op, rw);
-                }
             }
         }
         (instead, created)

@@ -56,7 +56,8 @@ pub(super) fn run(cx: Cx<'_>, root: OpId) -> Result<Found, FoldReason> {
     let mut arriving = affine.ask;
     let mut at = Value::new(root, 0);
     let mut entered = None;
-    let mut dead: Vec<OpId> = ops.into_iter().map(|o| o.0).collect();
+    // Readers of their shapes read that of x: neither changes it.
+    let mut bypassed = ops;
     let mut negated = false;
     for _ in 0..REACH {
         if g.is_quantized(at) {
@@ -68,11 +69,11 @@ pub(super) fn run(cx: Cx<'_>, root: OpId) -> Result<Found, FoldReason> {
             let gain = if entered.is_some() { a.ask.scale_only() } else { a.ask.clone() };
             arriving = gain.after(&arriving).ok_or_else(none)?;
             if entered.is_none() {
-                dead.push(op);
+                bypassed.push((op, a.data));
             }
         } else {
             match g.kind(op) {
-                OpKind::Identity(_) if entered.is_none() => dead.push(op),
+                OpKind::Identity(_) if entered.is_none() => bypassed.push((op, 0)),
                 OpKind::Identity(_) => {}
                 OpKind::Binary(k @ (BinaryKind::Add | BinaryKind::Sub)) => {
                     let other = 1 - u.operand as usize;
@@ -104,7 +105,9 @@ pub(super) fn run(cx: Cx<'_>, root: OpId) -> Result<Found, FoldReason> {
                         }
                         found.outputs.push(Value::new(op, 0));
                         let Some(entered) = entered else { return Err(none()) };
-                        return join(cx, partner, (&arriving, negated), entered, dead, found);
+                        bypassed.push(entered);
+                        found.plan.bypassed = bypassed;
+                        return join(cx, partner, (&arriving, negated), entered.0, found);
                     }
                 }
                 _ => return Err(none()),
@@ -221,14 +224,13 @@ fn join(
     cx: Cx<'_>,
     partner: Partner,
     (arriving, negated): (&Ask, bool),
-    (sum, other): (OpId, usize),
-    dead: Vec<OpId>,
+    sum: OpId,
     mut found: Found,
 ) -> Result<Found, FoldReason> {
     let (g, op) = (cx.g, partner.op);
     let none = || no_producer(g, op);
     let OpKind::Conv(c) = g.kind(op) else { return Err(none()) };
-    let erased: HashSet<OpId> = dead.iter().copied().collect();
+    let erased: HashSet<OpId> = found.plan.bypassed.iter().map(|b| b.0).collect();
     let w = weight(cx, op, &erased)?;
     if let Some(integers) = &w.integers {
         return Err(FoldReason::Quantized { blocker: Blocker::of(g, integers.op) });
@@ -297,8 +299,6 @@ fn join(
     }
     found.amplification = gain.iter().fold(1.0, |m: f64, g| m.max(g.abs()));
     found.plan.absorbed.push(Absorbed { transforms, kind, ..Absorbed::of(op, vectors) });
-    found.plan.bypassed.push((sum, other));
-    found.plan.dead = dead;
     if found.absent {
         return Err(FoldReason::WeightsAbsent { blocker: Some(Blocker::of(g, op)) });
     }
