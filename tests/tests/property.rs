@@ -3,7 +3,7 @@
 
 use normfold_driver::Driver;
 use normfold_ir::{
-    DType, Graph, OpKind, Type, Value,
+    DType, Graph, Module, OpKind, Type, Value,
     text::{self, PrintOptions, Weights},
 };
 use normfold_passes::ManagerOptions;
@@ -14,6 +14,8 @@ fn check(pipeline: &str) {
     let parsed = driver.parse_pipeline(pipeline).expect("a pipeline");
     let clean = driver.parse_pipeline("dce").expect("a pipeline");
     let options = ManagerOptions::default().verify_each(true);
+    let runs = |pass: &str| pipeline.contains(pass);
+    let (tidies, lowers) = (runs("cse") || runs("simplify"), runs("lower-bn"));
     holds(400, |u| {
         // In f64 rounding hides nothing; f32 is what models have.
         let (dtype, tolerance) =
@@ -37,10 +39,17 @@ fn check(pipeline: &str) {
         let norms = report.batch_norms;
         assert_eq!(
             norms.total,
-            norms.folded + norms.kept_total(),
+            norms.folded + norms.kept_total() + norms.removed,
             "{}",
-            told("a batch norm has no verdict")
+            told("a batch norm has several verdicts")
         );
+        if !tidies {
+            assert_eq!(norms.removed, 0, "{}", told("a batch norm has no verdict"));
+        }
+        if !lowers {
+            let left = left(&after);
+            assert_eq!(left, norms.kept_total(), "{}", told("not what is kept is left"));
+        }
 
         let again = driver
             .run_module(&mut after, &parsed, options, &mut [])
@@ -53,6 +62,13 @@ fn check(pipeline: &str) {
         );
         Ok(())
     });
+}
+
+/// The batch norms of a module.
+fn left(module: &Module) -> u64 {
+    let is_norm = |g: &Graph, op| matches!(g.kind(op), OpKind::BatchNorm(_));
+    let of = |g: &Graph| g.ops().filter(|&op| is_norm(g, op)).count() as u64;
+    module.graph_ids().map(|id| of(module.graph(id))).sum()
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub struct BatchNorms {
     pub folded: u64,
     /// Those that are left, by reason; most frequent first, then by name.
     pub kept: IndexMap<&'static str, u64>,
+    /// Those that were gone before a fold was tried: nothing read them, or they computed what another one did.
+    pub removed: u64,
 }
 
 impl BatchNorms {
@@ -81,7 +83,8 @@ impl BatchNorms {
         }
         let mut kept: Vec<_> = kept.into_iter().collect();
         kept.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
-        Self { total, folded, kept: kept.into_iter().collect() }
+        let removed = total.saturating_sub(verdicts.len() as u64);
+        Self { total, folded, kept: kept.into_iter().collect(), removed }
     }
 
     /// Those that are left for a stated reason.

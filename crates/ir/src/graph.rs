@@ -311,6 +311,15 @@ impl Graph {
         self.dfg.uses(op).next().is_some()
     }
 
+    /// Whether the op can go: nothing uses it, it does nothing else, and neither a caller nor the training state knows it.
+    pub fn is_trivially_dead(&self, op: OpId) -> bool {
+        let removable = match self.kind(op) {
+            OpKind::Constant(c) => c.binding == crate::Binding::Fixed,
+            kind => kind.is_pure(),
+        };
+        removable && !self.has_uses(op)
+    }
+
     /// The parameters, in argument order; capture parameters after the arguments.
     pub fn parameters(&self) -> &[OpId] {
         &self.parameters

@@ -35,7 +35,8 @@ impl PassSpec for Canonicalize {
         name: "canonicalize",
         summary: "Remove ops that hand on their operand as it is",
         description: "\
-Lets the readers of an op's result read an older value that is the same for every input, and erases the op: identities, \
+Lets the readers of an op's result read an older value that is the same for every input, and erases the op with what only it \
+read: identities, \
 dropouts that drop nothing, casts to the type a value has, reshapes to the shape it has, transposes that cancel, pads of \
 nothing, slices of everything, concatenations of one.
 
@@ -130,7 +131,8 @@ impl<P: SameValue> RewritePattern for Forward<P> {
             rw.set_ty(m.source, ty);
         }
         rw.replace_all_uses(m.result, m.source);
-        rw.erase(m.result.op);
+        // What computed only for it would keep others from a single reader.
+        rw.erase_with_orphans(m.result.op);
     }
 }
 

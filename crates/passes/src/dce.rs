@@ -11,7 +11,7 @@ use crate::{
     NoOptions,
     pass::{Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec},
 };
-use normfold_ir::{Binding, Event, Graph, OpId, OpKind};
+use normfold_ir::{Event, Graph, OpId, OpKind};
 
 /// The pass `dce`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,18 +41,9 @@ The cost is linear in the ops and in what is erased.",
     }
 }
 
-/// Whether the op may go once nothing uses it.
-fn is_removable(kind: &OpKind) -> bool {
-    match kind {
-        OpKind::Constant(c) => c.binding == Binding::Fixed,
-        kind => kind.is_pure(),
-    }
-}
-
 impl Pass for Dce {
     fn run(&mut self, graph: &mut Graph, cx: &mut PassCx<'_>) -> Result<PassOutcome, PassError> {
-        let is_dead =
-            |g: &Graph, op: OpId| g.contains(op) && !g.has_uses(op) && is_removable(g.kind(op));
+        let is_dead = |g: &Graph, op: OpId| g.contains(op) && g.is_trivially_dead(op);
         let mut changed = false;
         for u in cx.idle_captures().to_vec() {
             if cx.rewrite(graph, |rw| rw.set_operand(u, None)).is_none() {

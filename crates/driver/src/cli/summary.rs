@@ -47,6 +47,10 @@ fn counts(out: &mut impl Write, n: &BatchNorms, noun: &str) -> io::Result<()> {
             Styled(NOTE, list.join(", "))
         ))?;
     }
+    if n.removed > 0 {
+        let why = "read by nothing, or the same as another one";
+        out.write_fmt(format_args!("  {} went before the fold: {why}\n", n.removed))?;
+    }
     Ok(())
 }
 
@@ -221,6 +225,7 @@ pub(crate) fn json(
             "total": n.total,
             "folded": n.folded,
             "kept": n.kept_total(),
+            "removed": n.removed,
             "reasons": n.kept.iter().map(|(c, n)| ((*c).to_owned(), json!(n))).collect::<Map<_, _>>(),
         })
     };

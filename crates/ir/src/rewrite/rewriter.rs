@@ -193,6 +193,21 @@ impl<'a> PatternRewriter<'a> {
         }
     }
 
+    /// Erases an op that nothing uses, and then what only it used. Captures may leave ops that nothing uses behind.
+    #[track_caller]
+    pub fn erase_with_orphans(&mut self, op: OpId) {
+        let mut dead = vec![op];
+        while let Some(op) = dead.pop() {
+            let operands: Vec<OpId> = self.graph.operands(op).flatten().map(|v| v.op).collect();
+            self.erase(op);
+            for d in operands {
+                if self.graph.contains(d) && self.graph.is_trivially_dead(d) && !dead.contains(&d) {
+                    dead.push(d);
+                }
+            }
+        }
+    }
+
     /// Replaces an op's results by values of agreeing type and erases it.
     #[track_caller]
     pub fn replace_op(&mut self, op: OpId, with: &[Value]) {
