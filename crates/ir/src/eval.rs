@@ -65,9 +65,9 @@ mod value;
 mod window;
 
 pub use error::EvalError;
-pub use value::{Binding, ElementFn, Scalar, Tensor};
+pub use value::{Binding, ElementFn, Scalar, Tally, Tensor};
 
-use crate::{ConstPool, DType, Graph, OpId, OpKind, Value};
+use crate::{ConstId, ConstPool, DType, Graph, OpId, OpKind, Value};
 use index::Dims;
 use node::{Lazy, Node, NodeId, Planned, Reader, Site, Source, Stored};
 use smallvec::SmallVec;
@@ -157,6 +157,11 @@ impl<'a> Evaluator<'a> {
             Binding::Lazy { dtype, dims, f } => {
                 let source = Source::Lazy(Lazy::new(f, &dims));
                 (dtype, Dims::from_vec(dims), source)
+            }
+            Binding::Stored { entry, tally } => {
+                let stored = Stored { tally, ..self.stored(v, entry) };
+                let dims = Dims::from_vec(self.pool.dims(entry));
+                (self.pool.dtype(entry), dims, Source::Const(Rc::new(stored)))
             }
         };
         self.bindings.insert(v, bound);
@@ -288,20 +293,25 @@ impl<'a> Evaluator<'a> {
         if let Some((dtype, dims, source)) = self.bindings.get(&v) {
             return Ok(Some(Planned { dtype: *dtype, dims: dims.clone(), source: source.clone() }));
         }
-        let name = || self.graph.value_name(v).cloned().unwrap_or_else(|| self.op_label(v.op));
         match self.graph.kind(v.op) {
-            OpKind::Parameter(_) => Err(EvalError::Unbound(name())),
+            OpKind::Parameter(_) => Err(EvalError::Unbound(self.label(v))),
             OpKind::Constant(c) => Ok(Some(Planned {
                 dtype: self.pool.dtype(c.entry),
                 dims: Dims::from_vec(self.pool.dims(c.entry)),
-                source: Source::Const(Rc::new(Stored {
-                    entry: c.entry,
-                    name: name(),
-                    reader: self.pool.element_reader(c.entry),
-                })),
+                source: Source::Const(Rc::new(self.stored(v, c.entry))),
             })),
             _ => Ok(None),
         }
+    }
+
+    /// What messages call a value.
+    fn label(&self, v: Value) -> Arc<str> {
+        self.graph.value_name(v).cloned().unwrap_or_else(|| self.op_label(v.op))
+    }
+
+    fn stored(&self, v: Value, entry: ConstId) -> Stored<'a> {
+        let reader = self.pool.element_reader(entry);
+        Stored { entry, name: self.label(v), reader, tally: None }
     }
 
     /// The operands that must be planned, by slot.
@@ -347,8 +357,9 @@ impl<'a> Evaluator<'a> {
                 Source::Tensor(_) => continue,
                 // Read in place unless it is the value asked for.
                 Source::Const(_) if m != n && node.count > DECODE_WHOLE => continue,
-                // Of a binding only the elements that are needed are asked for.
+                // Of a binding only the elements that are needed are asked for, and every read counts.
                 Source::Lazy(_) if m != n => continue,
+                Source::Const(c) if m != n && c.tally.is_some() => continue,
                 Source::Const(_) | Source::Lazy(_) => SmallVec::new(),
                 Source::Same(o) => SmallVec::from_slice(&[*o]),
                 Source::Formula(f) => f.operands(),

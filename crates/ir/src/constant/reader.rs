@@ -124,6 +124,52 @@ impl<'a> ElementReader<'a> {
         }
         Ok(one[0])
     }
+
+    /// Elements `first`, `first + stride`, …, as [`ElementReader::get`] gives each.
+    ///
+    /// # Errors
+    /// As [`ConstPool::read_f64`].
+    pub fn get_strided(&self, first: u64, stride: u64, out: &mut [f64]) -> Result<(), ConstError> {
+        let Base::Bytes(bytes) = &self.base else {
+            for (k, x) in out.iter_mut().enumerate() {
+                *x = self.get(first.saturating_add(stride.saturating_mul(k as u64)))?;
+            }
+            return Ok(());
+        };
+        let last = (out.len() as u64).saturating_sub(1).saturating_mul(stride);
+        if out.is_empty() {
+            return Ok(());
+        }
+        if first.saturating_add(last) >= self.count {
+            return Err(ConstError::OutOfRange(first..first.saturating_add(last)));
+        }
+        let mut i = first;
+        for x in out.iter_mut() {
+            match (self.dtype, bytes.get(4 * i as usize..)) {
+                (DType::F32, Some([a, b, c, d, ..])) => {
+                    *x = f64::from(f32::from_le_bytes([*a, *b, *c, *d]));
+                }
+                _ => {
+                    if !decode_f64(self.dtype, bytes, i, std::slice::from_mut(x)) {
+                        return Err(ConstError::NotNumeric(self.dtype));
+                    }
+                }
+            }
+            i = i.wrapping_add(stride);
+        }
+        for s in &self.steps {
+            let mut i = first;
+            for x in out.iter_mut() {
+                let v = s.value(i);
+                *x = if s.scale { *x * v } else { *x + v };
+                i = i.wrapping_add(stride);
+            }
+        }
+        if !self.steps.is_empty() {
+            elements::round_in_place(self.dtype, out);
+        }
+        Ok(())
+    }
 }
 
 impl ConstPool {
@@ -173,6 +219,18 @@ mod tests {
                 );
             }
             assert!(matches!(reader.get(24), Err(ConstError::OutOfRange(_))));
+            for (first, stride, n) in [(0, 1, 24), (5, 3, 6), (23, 9, 1), (2, 0, 4), (9, 7, 0)] {
+                let mut out = vec![f64::NAN; n];
+                reader.get_strided(first, stride, &mut out).expect("numbers");
+                for (k, &x) in out.iter().enumerate() {
+                    let i = first + stride * k as u64;
+                    assert_eq!(x, pool.element_f64(id, i).expect("a number"), "{i}");
+                }
+            }
+            for (first, stride) in [(0, 24), (24, 0), (u64::MAX, u64::MAX)] {
+                let beyond = reader.get_strided(first, stride, &mut [0.0; 2]);
+                assert!(matches!(beyond, Err(ConstError::OutOfRange(_))), "{first}");
+            }
         }
         let absent = pool.add(TensorType::of(DType::F32, &[1]), ConstData::Absent { hash: None });
         assert!(pool.element_reader(absent).is_none());

@@ -61,12 +61,9 @@ impl Formula for Convolution {
         cx.spend(self.taps)?;
         for tap in 0..self.taps {
             if let Some((x_off, w_off)) = self.tap(&positions, tap) {
-                let (mut x, mut w) = (x_start + x_off, w_start + w_off);
-                for _ in 0..self.in_per_group {
-                    sum += cx.f(self.x, x)? * cx.f(self.w, w)?;
-                    x += self.x_channel;
-                    w += self.w_in;
-                }
+                let x = (self.x, x_start + x_off, self.x_channel);
+                let w = (self.w, w_start + w_off, self.w_in);
+                sum = cx.add_products(sum, x, w, self.in_per_group)?;
             }
         }
         Ok(Scalar::F(sum))

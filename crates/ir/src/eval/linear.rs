@@ -41,13 +41,8 @@ impl Formula for DotFloat {
 
     fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
         let d = &self.0;
-        let (mut a, mut b) = (d.at_a.at(i), d.at_b.at(i));
-        let mut sum = 0.0;
-        for _ in 0..d.k {
-            sum += cx.f(d.a, a)? * cx.f(d.b, b)?;
-            a += d.step_a;
-            b += d.step_b;
-        }
+        let (a, b) = ((d.a, d.at_a.at(i), d.step_a), (d.b, d.at_b.at(i), d.step_b));
+        let mut sum = cx.add_products(0.0, a, b, d.k)?;
         sum *= d.alpha;
         if let Some((c, at)) = &d.c {
             sum += d.beta * cx.f(*c, at.at(i))?;

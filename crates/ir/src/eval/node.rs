@@ -1,9 +1,12 @@
 //! Planned values: extents, element type, and where elements come from.
 
-use super::{ElementFn, EvalError, Evaluator, Scalar, Tensor, cast::Rounding, index::Dims};
+use super::{ElementFn, EvalError, Evaluator, Scalar, Tally, Tensor, cast::Rounding, index::Dims};
 use crate::{ConstError, ConstId, ConstPool, DType, ElementReader, OpId};
 use smallvec::SmallVec;
 use std::{cell::Cell, rc::Rc, sync::Arc};
+
+/// Elements read at once.
+const BLOCK: usize = 64;
 
 /// A planned value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +45,8 @@ pub(super) struct Stored<'a> {
     pub(super) name: Arc<str>,
     /// `None` where only the pool reads it.
     pub(super) reader: Option<ElementReader<'a>>,
+    /// Who counts the reads.
+    pub(super) tally: Option<&'a Tally>,
 }
 
 pub(super) struct Node<'a> {
@@ -105,6 +110,68 @@ impl<'r> Reader<'r> {
         self.get(n, i).map(Scalar::to_f64)
     }
 
+    /// Elements `first`, `first + stride`, … of node `n` as floats: what that many calls of [`Reader::f`] give.
+    pub(super) fn strided(
+        self,
+        n: NodeId,
+        first: u64,
+        stride: u64,
+        out: &mut [f64],
+    ) -> Result<(), EvalError> {
+        let mut node = &self.nodes[n.0 as usize];
+        if let Source::Same(m) = node.source {
+            node = &self.nodes[m.0 as usize];
+        }
+        match &node.source {
+            Source::Const(c) if node.dtype.is_float() && c.reader.is_some() => {
+                self.spend(out.len() as u64)?;
+                let Some(reader) = &c.reader else { return Ok(()) };
+                let read = reader.get_strided(first, stride, out);
+                read.map_err(|e| constant_error(&c.name, e))?;
+                if let Some(tally) = c.tally {
+                    out.iter().for_each(|&x| tally.note(x));
+                }
+            }
+            Source::Lazy(f) if node.dtype.is_float() => {
+                self.spend(out.len() as u64)?;
+                f.get_strided(&node.dims, first, stride, out);
+            }
+            _ => {
+                let mut i = first;
+                for x in out {
+                    *x = self.f(n, i)?;
+                    i = i.wrapping_add(stride);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `sum` and the products of `n` elements of two nodes, each from an element on with a distance between neighbours,
+    /// added in that order.
+    pub(super) fn add_products(
+        self,
+        mut sum: f64,
+        mut a: (NodeId, u64, u64),
+        mut b: (NodeId, u64, u64),
+        mut n: u64,
+    ) -> Result<f64, EvalError> {
+        let (mut xs, mut ys) = ([0.0; BLOCK], [0.0; BLOCK]);
+        while n > 0 {
+            let len = n.min(BLOCK as u64);
+            let (xs, ys) = (&mut xs[..len as usize], &mut ys[..len as usize]);
+            self.strided(a.0, a.1, a.2, xs)?;
+            self.strided(b.0, b.1, b.2, ys)?;
+            for (x, y) in xs.iter().zip(ys) {
+                sum += x * *y;
+            }
+            a.1 = a.1.wrapping_add(len.wrapping_mul(a.2));
+            b.1 = b.1.wrapping_add(len.wrapping_mul(b.2));
+            n -= len;
+        }
+        Ok(sum)
+    }
+
     /// Element `i` of node `n` as an integer.
     #[inline]
     pub(super) fn i(self, n: NodeId, i: u64) -> Result<i64, EvalError> {
@@ -127,6 +194,9 @@ impl<'r> Reader<'r> {
                 Some(reader) => reader.get(i),
                 None => self.pool.element_f64(c.entry, i),
             };
+            if let (Ok(v), Some(tally)) = (&v, c.tally) {
+                tally.note(*v);
+            }
             v.map(|v| Scalar::F(v).of(dtype))
         };
         value.map_err(|e| constant_error(&c.name, e))
@@ -151,6 +221,9 @@ pub(super) fn constant_error(name: &Arc<str>, source: ConstError) -> EvalError {
     }
 }
 
+/// The largest rank that positions are kept in place for.
+const RANK: usize = 8;
+
 /// A binding's function, and how a linear index becomes positions for it.
 #[derive(Clone)]
 pub(super) struct Lazy<'a> {
@@ -163,7 +236,6 @@ pub(super) struct Lazy<'a> {
 
 impl<'a> Lazy<'a> {
     pub(super) fn new(f: Box<ElementFn<'a>>, dims: &[u64]) -> Self {
-        const RANK: usize = 8;
         let small = dims.len() <= RANK
             && super::index::count(dims).is_some_and(|n| u32::try_from(n).is_ok())
             && dims.iter().all(|&d| u32::try_from(d).is_ok());
@@ -174,11 +246,16 @@ impl<'a> Lazy<'a> {
         Self { f: Rc::from(f), reciprocals }
     }
 
-    fn get(&self, dims: &[u64], mut i: u64) -> Scalar {
-        let mut at = [0; 8];
+    fn get(&self, dims: &[u64], i: u64) -> Scalar {
+        (self.f)(&self.unravel(dims, i))
+    }
+
+    /// [`super::index::unravel`], faster where that can be.
+    fn unravel(&self, dims: &[u64], mut i: u64) -> SmallVec<[u64; RANK]> {
         if self.reciprocals.len() != dims.len() {
-            return (self.f)(&super::index::unravel(dims, i));
+            return SmallVec::from_slice(&super::index::unravel(dims, i));
         }
+        let mut at = SmallVec::from_elem(0, dims.len());
         for ((p, &d), &r) in at.iter_mut().zip(dims).zip(&self.reciprocals).rev() {
             if d > 1 {
                 let q = ((u128::from(i) * u128::from(r)) >> 64) as u64;
@@ -186,7 +263,30 @@ impl<'a> Lazy<'a> {
                 i = q;
             }
         }
-        (self.f)(&at[..dims.len()])
+        at
+    }
+
+    /// Floats at `first`, `first + stride`, …: usually neighbours along one axis.
+    fn get_strided(&self, dims: &[u64], first: u64, stride: u64, out: &mut [f64]) {
+        let mut at = self.unravel(dims, first);
+        let mut between = 1;
+        let n = out.len() as u64;
+        let axis = dims.iter().zip(&at).enumerate().rev().find_map(|(axis, (&d, &p))| {
+            let is_along = between == stride && n <= d - p;
+            between = between.saturating_mul(d);
+            is_along.then_some(axis)
+        });
+        let mut i = first;
+        for x in out {
+            match axis {
+                Some(axis) => {
+                    *x = (self.f)(&at).to_f64();
+                    at[axis] += 1;
+                }
+                None => *x = self.get(dims, i).to_f64(),
+            }
+            i = i.wrapping_add(stride);
+        }
     }
 }
 

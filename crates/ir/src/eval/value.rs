@@ -1,8 +1,8 @@
 //! Scalars, tensors, bindings.
 
 use super::{EvalError, index};
-use crate::DType;
-use std::fmt;
+use crate::{ConstId, DType};
+use std::{cell::Cell, fmt};
 
 /// One element.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -173,6 +173,34 @@ pub enum Binding<'a> {
         /// The function.
         f: Box<ElementFn<'a>>,
     },
+    /// What an entry of the pool stores, every read of which is counted where there is a tally.
+    Stored {
+        /// The entry.
+        entry: ConstId,
+        /// What is told of the reads.
+        tally: Option<&'a Tally>,
+    },
+}
+
+/// What was read of constants: how often, and the sum of the magnitudes. Bounds of rounding errors follow from these.
+#[derive(Clone, Default, Debug)]
+pub struct Tally {
+    magnitude: Cell<f64>,
+    reads: Cell<u64>,
+}
+
+impl Tally {
+    /// Counts one element.
+    #[inline]
+    pub fn note(&self, x: f64) {
+        self.magnitude.set(self.magnitude.get() + x.abs());
+        self.reads.set(self.reads.get() + 1);
+    }
+
+    /// The sum of the magnitudes and the number of the elements counted since the last call.
+    pub fn take(&self) -> (f64, u64) {
+        (self.magnitude.take(), self.reads.take())
+    }
 }
 
 impl fmt::Debug for Binding<'_> {
@@ -182,6 +210,7 @@ impl fmt::Debug for Binding<'_> {
             Binding::Lazy { dtype, dims, .. } => {
                 f.debug_struct("Lazy").field("dtype", dtype).field("dims", dims).finish()
             }
+            Binding::Stored { entry, .. } => f.debug_tuple("Stored").field(entry).finish(),
         }
     }
 }

@@ -278,7 +278,7 @@ impl<'a> Constants<'a> {
         }
         for op in self.bound(v)? {
             match self.known.captured(op) {
-                Some(entry) => e.bind(Value::new(op, 0), entry_binding(self.pool, entry)),
+                Some(entry) => e.bind(Value::new(op, 0), Bound::Stored { entry, tally: None }),
                 None => self.bind_shape(&mut e, op, &unknown)?,
             }
         }
@@ -354,34 +354,6 @@ fn whole(e: &mut Evaluator<'_>, unknown: &Cell<bool>, v: Value) -> Result<Tensor
         return Err(NotConstant::Depends { on: v.op });
     }
     Ok((*t).clone())
-}
-
-/// A pool entry as an evaluator's value. Elements that are not at hand are NaN.
-pub(crate) fn entry_binding(pool: &ConstPool, entry: ConstId) -> Bound<'_> {
-    let dims = pool.dims(entry);
-    let dtype = pool.dtype(entry);
-    let strides: Vec<u64> = (0..dims.len()).map(|i| dims[i + 1..].iter().product()).collect();
-    let reader = pool.element_reader(entry);
-    // Integers beyond 2^53 are extents and positions: short lists.
-    let ints = match pool.count(entry) {
-        0..=4096 if !dtype.is_float() => pool.to_i64(entry).ok(),
-        _ => None,
-    };
-    let f = Box::new(move |index: &[u64]| {
-        let i: u64 = index.iter().zip(&strides).map(|(i, s)| i * s).sum();
-        if let Some(&x) = ints.as_ref().and_then(|list| list.get(i as usize)) {
-            return Scalar::I(x);
-        }
-        if dtype.is_float() {
-            let x = match &reader {
-                Some(reader) => reader.get(i),
-                None => pool.element_f64(entry, i),
-            };
-            return Scalar::F(x.unwrap_or(f64::NAN));
-        }
-        Scalar::I(pool.element_f64(entry, i).map_or(0, |x| x as i64))
-    });
-    Bound::Lazy { dtype, dims, f }
 }
 
 fn unsupported(e: EvalError) -> NotConstant {

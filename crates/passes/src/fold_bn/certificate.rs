@@ -10,15 +10,11 @@
 //! what is folded scales what they are off by: `max|s|·u·(Σ|W|·|x| + |b|)` more.
 
 use super::{ask::Ask, cx::Cx, reason::Role, resolve::resolve, search::Found};
-use crate::analysis::constants::entry_binding;
 use normfold_ir::{
     ConstData, DType, Graph, Linear, OpId, OpKind, Use, Value,
-    eval::{Binding, EvalError, Evaluator, Scalar},
+    eval::{Binding, EvalError, Evaluator, Scalar, Tally},
 };
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashSet,
-};
+use std::{cell::RefCell, collections::HashSet};
 
 /// What the path gave before the fold.
 #[derive(Clone, Debug)]
@@ -56,17 +52,25 @@ pub(super) struct Certificate {
 
 /// Deterministic data in (0, 1], a multiple of 1/64.
 fn datum(index: &[u64], seed: u64) -> f64 {
-    let mut h = 0x9e37_79b9_7f4a_7c15u64 ^ seed;
-    for &i in index {
-        h = (h ^ i).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        h ^= h >> 29;
-    }
-    ((h >> 32) % 64 + 1) as f64 / 64.0
+    const FACTORS: [u64; 4] = [
+        0x9e37_79b9_7f4a_7c15,
+        0xbf58_476d_1ce4_e5b9,
+        0x94d0_49bb_1331_11eb,
+        0xd6e8_feb8_6659_fd93,
+    ];
+    // Axes far apart share a factor, rotated: what matters is that neighbours differ, and channels.
+    let term = |(axis, &i): (usize, &u64)| {
+        (i + 1).wrapping_mul(FACTORS[axis % 4].rotate_left(axis as u32 / 4 * 8))
+    };
+    let start = seed.wrapping_mul(0xa076_1d64_78bd_642f);
+    let sum = index.iter().enumerate().map(term).fold(start, u64::wrapping_add);
+    let mixed = (sum ^ (sum >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((mixed >> 58) + 1) as f64 / 64.0
 }
 
 fn bind_data<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, data: &[(Value, Vec<u64>)], dtype: DType) {
     for (op, entry) in cx.known.all_captured() {
-        e.bind(Value::new(op, 0), entry_binding(cx.pool, entry));
+        e.bind(Value::new(op, 0), Binding::Stored { entry, tally: None });
     }
     for (k, (v, dims)) in data.iter().enumerate() {
         // Different values have different data.
@@ -156,8 +160,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         }
     }
     let dtype = plan.absorbed.first().map_or(DType::F32, |a| stored_type(cx, a.op));
-    let magnitude = Cell::new(0.0f64);
-    let reads = Cell::new(0u64);
+    let tally = Tally::default();
     let mut e = Evaluator::new(g, pool);
     bind_data(&mut e, cx, &data, dtype);
     let absorbers: Vec<OpId> = plan.absorbed.iter().map(|a| a.op).collect();
@@ -167,7 +170,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     let changed = absorbers.iter().chain(&readers).copied().chain(gone);
     for op in changed {
         for at in operands(g, op) {
-            watch(&mut e, cx, at, derived, &magnitude, &reads);
+            watch(&mut e, cx, at, derived, &tally);
         }
     }
     let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).flatten().map(|s| s.abs());
@@ -186,10 +189,9 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     let mut before = Vec::with_capacity(points.len());
     let mut rounding = Vec::with_capacity(points.len());
     for (y, p) in &points {
-        magnitude.set(0.0);
-        reads.set(0);
         before.push(e.element(*y, p)?.to_f64());
-        let stored = unit(dtype) * magnitude.get() + reads.get() as f64 * smallest(dtype);
+        let (magnitude, reads) = tally.take();
+        let stored = unit(dtype) * magnitude + reads as f64 * smallest(dtype);
         rounding.push(factor * found.amplification * (stored + unit(dtype) * found.padded));
     }
     Ok(Sample {
@@ -215,8 +217,7 @@ pub(super) fn after(
     sample: &Sample,
 ) -> Result<Result<Certificate, String>, EvalError> {
     let Cx { g, pool, .. } = cx;
-    let magnitude = Cell::new(0.0f64);
-    let reads = Cell::new(0u64);
+    let tally = Tally::default();
     let mut e = Evaluator::new(g, pool);
     bind_data(&mut e, cx, &sample.data, sample.dtype);
     let mut alpha = sample.amplification;
@@ -224,26 +225,24 @@ pub(super) fn after(
         // A linear op's factor of its product scales what a weight contributes.
         alpha = alpha.max(sample.amplification * own_factor(g, op));
         for at in operands(g, op) {
-            watch(&mut e, cx, at, |_| true, &magnitude, &reads);
+            watch(&mut e, cx, at, |_| true, &tally);
         }
     }
     for at in sample.readers.iter().flat_map(|&op| operands(g, op)) {
-        watch(&mut e, cx, at, |_| true, &magnitude, &reads);
+        watch(&mut e, cx, at, |_| true, &tally);
     }
     // Sums that took a shift no op has room for.
     for at in created.iter().flat_map(|&op| operands(g, op)) {
-        watch(&mut e, cx, at, |_| true, &magnitude, &reads);
+        watch(&mut e, cx, at, |_| true, &tally);
     }
     let unit = unit(sample.dtype);
     let tiny = smallest(sample.dtype);
     let mut certificate = Certificate { samples: sample.points.len(), error: 0.0 };
     let known = sample.before.iter().zip(&sample.rounding);
     for ((y, p), (&before, &rounding)) in sample.points.iter().zip(known) {
-        magnitude.set(0.0);
-        reads.set(0);
         let after = e.element(now(*y), p)?.to_f64();
-        let scale = magnitude.get() * alpha;
-        let n = reads.get() as f64;
+        let (magnitude, reads) = tally.take();
+        let (scale, n) = (magnitude * alpha, reads as f64);
         let bound = 1.01 * (unit * scale + rounding)
             + n * alpha * tiny
             + (n + 64.0) * 2f64.powi(-52) * (scale + sample.slack + before.abs());
@@ -300,13 +299,12 @@ fn watch<'a>(
     cx: Cx<'a>,
     at: Use,
     wanted: impl Fn(normfold_ir::ConstId) -> bool,
-    magnitude: &'a Cell<f64>,
-    reads: &'a Cell<u64>,
+    tally: &'a Tally,
 ) {
     let (g, pool) = (cx.g, cx.pool);
     // The value as the op reads it; behind a view it is the constant that is watched.
     let Ok(Some(r)) = resolve(cx, at, Role::Weight, &HashSet::new()) else {
-        watch_integers(e, cx, at, magnitude, reads);
+        watch_integers(e, cx, at, tally);
         return;
     };
     if r.computed || !wanted(r.entry) {
@@ -318,31 +316,11 @@ fn watch<'a>(
     {
         return;
     }
-    let dims = pool.dims(r.entry);
-    let strides: Vec<u64> = (0..dims.len()).map(|i| dims[i + 1..].iter().product()).collect();
-    let reader = pool.element_reader(r.entry);
-    let f = Box::new(move |index: &[u64]| {
-        let i = index.iter().zip(&strides).map(|(i, s)| i * s).sum();
-        let x = match &reader {
-            Some(reader) => reader.get(i),
-            None => pool.element_f64(r.entry, i),
-        }
-        .unwrap_or(f64::NAN);
-        magnitude.set(magnitude.get() + x.abs());
-        reads.set(reads.get() + 1);
-        Scalar::F(x)
-    });
-    e.bind(v, Binding::Lazy { dtype: pool.dtype(r.entry), dims, f });
+    e.bind(v, Binding::Stored { entry: r.entry, tally: Some(tally) });
 }
 
 /// The same of a weight that is dequantized: its rounding is that of its scale.
-fn watch_integers<'a>(
-    e: &mut Evaluator<'a>,
-    cx: Cx<'a>,
-    at: Use,
-    magnitude: &'a Cell<f64>,
-    reads: &'a Cell<u64>,
-) {
+fn watch_integers<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, at: Use, tally: &'a Tally) {
     let Some(v) = cx.g.operand(at.user, at.operand as usize) else { return };
     let is_dequantized = matches!(cx.g.kind(v.op), OpKind::Dequantize(_));
     let Ok((dtype, dims)) = cx.constants().ty(v) else { return };
@@ -351,13 +329,12 @@ fn watch_integers<'a>(
     }
     let mut own = Evaluator::new(cx.g, cx.pool);
     for (op, entry) in cx.known.all_captured() {
-        own.bind(Value::new(op, 0), entry_binding(cx.pool, entry));
+        own.bind(Value::new(op, 0), Binding::Stored { entry, tally: None });
     }
     let own = RefCell::new(own);
     let f = Box::new(move |index: &[u64]| {
         let x = own.borrow_mut().element(v, index).map_or(f64::NAN, |x| x.to_f64());
-        magnitude.set(magnitude.get() + x.abs());
-        reads.set(reads.get() + 1);
+        tally.note(x);
         Scalar::F(x)
     });
     e.bind(v, Binding::Lazy { dtype, dims, f });
