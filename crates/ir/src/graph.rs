@@ -1,6 +1,7 @@
 //! The dataflow graph: ops, operands, results, uses.
 
 mod dfg;
+mod known;
 mod spec;
 mod topo;
 

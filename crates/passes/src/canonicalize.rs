@@ -20,8 +20,8 @@ use crate::{
     pass::{Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec},
 };
 use normfold_ir::{
-    Binding, ConstPool, Graph, MatchCx, Miss, NoReason, OpId, OpKind, PatternRewriter, PatternSet,
-    RewritePattern, Type, Value,
+    ConstPool, Graph, MatchCx, Miss, NoReason, OpId, PatternRewriter, PatternSet, RewritePattern,
+    Value,
 };
 
 /// The pass `canonicalize`.
@@ -116,44 +116,15 @@ impl<P: SameValue> RewritePattern for Forward<P> {
             return Err(Miss::NoMatch);
         }
         // dce erases what nothing reads; here it would be no step towards anything.
-        if g.is_unused(result) || !can_stand_for(g, source, result) {
+        if g.is_unused(result) || !g.can_stand_for(source, result) {
             return Err(Miss::NoEffect);
         }
         Ok(Same { result, source })
     }
 
     fn rewrite(&self, m: Same, rw: &mut PatternRewriter<'_>) {
-        let g = rw.graph();
-        // A graph result keeps the type that callers were told.
-        let told = g.uses(m.result).any(|u| Some(u.user) == g.return_op());
-        let ty = g.ty(m.result).clone();
-        if told && ty != Type::Unknown && ty != *g.ty(m.source) {
-            rw.set_ty(m.source, ty);
-        }
         rw.replace_all_uses(m.result, m.source);
         // What computed only for it would keep others from a single reader.
         rw.erase_with_orphans(m.result.op);
     }
-}
-
-/// Whether every reader of `result` can read `source` instead, as far as the document is concerned.
-fn can_stand_for(g: &Graph, source: Value, result: Value) -> bool {
-    let returned = |v: Value| g.uses(v).any(|u| Some(u.user) == g.return_op());
-    let captured = |v: Value| g.uses(v).any(|u| u.capture().is_some());
-    let named_outside = |v: Value| returned(v) || captured(v);
-    let is_fixed_name = || match g.kind(source.op) {
-        OpKind::Parameter(_) | OpKind::Constant(_) => true,
-        _ => named_outside(source),
-    };
-    // Copying a state takes its value at that time.
-    let is_state =
-        matches!(g.kind(source.op), OpKind::Constant(c) if c.binding == Binding::Mutable);
-    // Annotations belong to one value by name.
-    let is_annotated = g.is_quantized(result) || g.is_quantized(source);
-    // Declarations that contradict each other are left for somebody to look at.
-    let agrees = g.ty(result).compatible(g.ty(source));
-    if is_state || is_annotated || !agrees {
-        return false;
-    }
-    !named_outside(result) || !is_fixed_name()
 }

@@ -13,7 +13,7 @@ use crate::{
     pass::{Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec},
 };
 use contents::Contents;
-use normfold_ir::{BinaryKind, Binding, Graph, OpId, OpKind, PatternRewriter, Type, Use, Value};
+use normfold_ir::{BinaryKind, Binding, Graph, OpId, OpKind, PatternRewriter, Use, Value};
 use smallvec::SmallVec;
 use std::{
     collections::{HashMap, HashSet},
@@ -75,7 +75,7 @@ impl Pass for Cse {
             }
             let pairs: Vec<(Value, Value)> = graph.results(op).zip(graph.results(other)).collect();
             let done = match pairs.iter().all(|&(v, to)| can_stand_for(graph, &outside, to, v)) {
-                true => cx.rewrite(graph, |rw| merge(rw, &pairs, &outside)).map(|()| {
+                true => cx.rewrite(graph, |rw| merge(rw, &pairs)).map(|()| {
                     for (v, to) in &pairs {
                         if outside.remove(v) {
                             outside.insert(*to);
@@ -167,13 +167,8 @@ fn can_stand_for(g: &Graph, outside: &HashSet<Value>, to: Value, v: Value) -> bo
     agree(g, v, to) && (!outside.contains(&v) || !keeps_name())
 }
 
-fn merge(rw: &mut PatternRewriter<'_>, pairs: &[(Value, Value)], outside: &HashSet<Value>) {
+fn merge(rw: &mut PatternRewriter<'_>, pairs: &[(Value, Value)]) {
     for &(v, to) in pairs {
-        // A graph result keeps the type that callers were told.
-        let ty = rw.graph().ty(v).clone();
-        if outside.contains(&v) && ty != Type::Unknown && ty != *rw.graph().ty(to) {
-            rw.set_ty(to, ty);
-        }
         rw.replace_all_uses(v, to);
     }
     if let Some((v, _)) = pairs.first() {
@@ -186,8 +181,7 @@ fn movable(g: &Graph, v: Value, to: Value) -> Vec<(Use, Value)> {
     if !agree(g, v, to) {
         return Vec::new();
     }
-    let by_name = |u: &Use| u.capture().is_some() || Some(u.user) == g.return_op();
-    g.uses(v).filter(|u| !by_name(u)).map(|u| (u, to)).collect()
+    g.uses(v).filter(|&u| !g.is_use_by_name(u)).map(|u| (u, to)).collect()
 }
 
 /// A hasher that text is written to.

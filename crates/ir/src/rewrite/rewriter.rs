@@ -136,7 +136,8 @@ impl<'a> PatternRewriter<'a> {
     /// need no edit.
     ///
     /// The name is kept back where `to` must keep its own: a parameter's, or that of a value which already is a graph
-    /// result; and where `to` has further users of its own.
+    /// result; and where `to` has further users of its own. With a name that is known outside goes the type that callers
+    /// were told.
     ///
     /// # Panics
     /// The types do not agree.
@@ -151,7 +152,8 @@ impl<'a> PatternRewriter<'a> {
             self.graph.set_value_name(from, None);
             self.tell(Event::Modified(to.op));
         }
-        if matches!(self.graph.ty(to), Type::Unknown) {
+        let told = takes_name && self.graph.is_known_outside(from);
+        if *self.graph.ty(to) == Type::Unknown || told && *self.graph.ty(from) != Type::Unknown {
             let ty = self.graph.ty(from).clone();
             self.graph.set_ty(to, ty);
         }
@@ -167,11 +169,9 @@ impl<'a> PatternRewriter<'a> {
         if matches!(g.kind(to.op), OpKind::Parameter(_) | OpKind::Constant(_)) {
             return false;
         }
-        let returned = |v: Value| g.uses(v).any(|u| Some(u.user) == g.return_op());
-        let captured = |v: Value| g.uses(v).any(|u| u.capture().is_some());
         // `to` may have many users, and many values that it stands for: all its uses are looked at last.
         let has_others = g.value_uses(to).any(|u| u.user != from.op);
-        (!has_others || returned(from) || captured(from)) && !returned(to) && !captured(to)
+        (!has_others || g.is_known_outside(from)) && !g.is_known_outside(to)
     }
 
     /// Erases an op that nothing uses.

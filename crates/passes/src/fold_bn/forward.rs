@@ -17,7 +17,7 @@ use super::{
     search::{Chain, Found, affine_at, end_of_walk, no_producer, whole_chain},
     weight::{Weight, weight},
 };
-use normfold_ir::{BinaryKind, ElementMap, MapTerm, OpId, OpKind, Use, Value};
+use normfold_ir::{BinaryKind, ElementMap, MapTerm, OpId, OpKind, Value};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet},
@@ -128,8 +128,7 @@ impl Forward<'_> {
             self.barrier = Some(v);
             return Err(reason);
         }
-        let outside = |u: Use| Some(u.user) == g.return_op() || u.capture().is_some();
-        if g.value_uses(v).any(outside) {
+        if g.value_uses(v).any(|u| g.is_use_by_name(u)) {
             self.barrier = Some(v);
             let (users, returned) = self.cx.memory.borrow_mut().readers(g, v);
             return Err(FoldReason::MultipleConsumers {

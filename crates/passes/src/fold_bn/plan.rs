@@ -227,8 +227,7 @@ fn add(x: Value, a: Addend, vectors: &[ConstId], rw: &mut PatternRewriter<'_>) -
     let sum = rw.create(spec, x.op);
     let y = Value::new(sum, 0);
     // A name that callers or bodies know goes with what they read.
-    let known = |u: &Use| Some(u.user) == rw.graph().return_op() || u.capture().is_some();
-    if uses.iter().any(known) {
+    if uses.iter().any(|&u| rw.graph().is_use_by_name(u)) {
         let name = rw.graph().value_name(x).cloned();
         rw.set_value_name(x, None);
         rw.set_value_name(y, name);

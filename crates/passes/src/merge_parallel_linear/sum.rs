@@ -102,8 +102,10 @@ pub(super) fn adding_nothing(
     let subtracts = sum_kind(g, sum) == Some(BinaryKind::Sub);
     let side = is_zero(1).or_else(|| is_zero(0).filter(|_| !subtracts))?;
     let instead = g.operand(sum, 1 - side)?;
-    let reader = if sum == root { None } else { Some(only_use(g, Value::new(sum, 0))?) };
-    Some(Removal { sum, instead, reader, retyped: Vec::new() })
+    let y = Value::new(sum, 0);
+    let reader = if sum == root { None } else { Some(only_use(g, y)?) };
+    let retyped = Vec::new();
+    g.can_stand_for(instead, y).then_some(Removal { sum, instead, reader, retyped })
 }
 
 impl Removal {
@@ -121,8 +123,9 @@ impl Removal {
             return None;
         }
         // What is declared of a partial sum may be stale; the readers of the whole saw this.
-        let ty = rw.graph().ty(Value::new(sum, 0)).clone();
-        if ty != Type::Unknown {
+        let (y, x) = (rw.graph().ty(Value::new(sum, 0)), rw.graph().ty(instead));
+        if !y.compatible(x) {
+            let ty = y.clone();
             rw.set_ty(instead, ty);
         }
         rw.replace_op(sum, &[instead]);
