@@ -42,7 +42,6 @@ use crate::{
     Analysis, CertainTypes, Constness, Globs, Pass, PassCx, PassError, PassInfo, PassOutcome,
     PassSpec, option_enum, pass_options,
 };
-use certificate::Certificate;
 use cx::{Cx, Entries, Positions};
 use memory::Memory;
 use normfold_ir::{ConstPool, Graph, Module, OpId, Reason, Remark, RemarkArg, Value};
@@ -230,10 +229,7 @@ impl Pass for FoldBn {
         // Statements about values outlive rewrites, so once is enough.
         let mut state = State {
             types: cx.analysis::<CertainTypes>(graph),
-            known: match cx.captured().is_empty() {
-                true => cx.analysis::<Constness>(graph),
-                false => Arc::new(Constness::with_captured(graph, cx.captured())),
-            },
+            known: cx.constness(graph),
             entries: Entries::default(),
             positions: Positions::of(&order, graph.slot_bound()),
             memory: RefCell::default(),
@@ -519,9 +515,9 @@ impl FoldBn {
         };
         let judged = certificate::after(self.cx(graph, cx.constants(), state), now, &sums, &sample)
             .map_err(|e| disagree(cx, format!("the folded path cannot be evaluated: {e}")))?;
-        let Certificate { samples, error } = judged.map_err(|message| disagree(cx, message))?;
-        remark.args.push(("samples", RemarkArg::Int(samples as i64)));
-        remark.args.push(("error", RemarkArg::Float(error)));
+        let found = judged.map_err(|message| disagree(cx, message))?;
+        remark.args.push(("samples", RemarkArg::Int(found.samples as i64)));
+        remark.args.push(("error", RemarkArg::Float(found.error)));
         Ok(Verdict::Folded(Box::new(remark)))
     }
 }

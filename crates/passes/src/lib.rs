@@ -104,6 +104,7 @@
 
 mod analysis;
 mod canonicalize;
+mod certify;
 mod const_fold;
 mod cse;
 mod dce;

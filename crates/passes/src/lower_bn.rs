@@ -18,7 +18,6 @@ use normfold_ir::{
     BinaryKind, ConstId, ConstPool, DType, Graph, OpId, OpKind, OpSpec, PatternRewriter, Reason,
     RemarkKind, Use, Value,
 };
-use std::sync::Arc;
 
 option_enum! {
     /// What a batch norm becomes.
@@ -74,10 +73,7 @@ prefer `form=unit`, which runtimes compute in one go.",
 impl Pass for LowerBn {
     fn run(&mut self, graph: &mut Graph, cx: &mut PassCx<'_>) -> Result<PassOutcome, PassError> {
         let types = cx.analysis::<CertainTypes>(graph);
-        let known = match cx.captured().is_empty() {
-            true => cx.analysis::<Constness>(graph),
-            false => Arc::new(Constness::with_captured(graph, cx.captured())),
-        };
+        let known = cx.constness(graph);
         let norms: Vec<OpId> = graph
             .topo_order()
             .unwrap_or_default()

@@ -16,9 +16,12 @@ mod reason;
 mod sum;
 mod window;
 
-use crate::{CertainTypes, Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec, pass_options};
+use crate::{
+    Blocker, CertainTypes, Constness, Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec,
+    pass_options,
+};
 use indexmap::IndexMap;
-use linear::{LinearOp, describe, linear};
+use linear::{Facts, linear};
 use normfold_ir::{Graph, OpId, Reason, RemarkArg, RemarkKind, Value};
 use plan::{Site, plan};
 use reason::MergeReason;
@@ -53,7 +56,8 @@ convolution each: `fold-bn,merge-parallel-linear,dce`.
 The terms may stand anywhere in a tree of `add` and `sub` whose partial sums nothing else reads. Strides, groups and layouts
 of convolutions agree, dilations where both kernels have more than one tap, and padding is such that both give as many
 outputs and one kernel lies within the window of the other. `conv_transpose`, `linear` and `matmul` merge when their
-attributes and the extents of their weights agree. Weights and biases are constants that no caller can replace.
+attributes and the extents of their weights agree. Weights and biases are constants that no caller can replace, in the graph
+itself or around the body that captures them; what is computed from constants is one after `const-fold`.
 
 In such a tree the sums that add a single 0 go, too. Elements are summed in f64 and rounded once, whatever the batch norms before did to them. Every merge gets a remark, and so
 does every op that could not be merged with another one of the same input and sum.",
@@ -76,14 +80,22 @@ const MOST_KEPT: usize = 16;
 impl Pass for MergeParallelLinear {
     fn run(&mut self, graph: &mut Graph, cx: &mut PassCx<'_>) -> Result<PassOutcome, PassError> {
         let types = cx.analysis::<CertainTypes>(graph);
+        let known = cx.constness(graph);
+        let mut shared = HashSet::new();
         let mut changed = false;
         for root in graph.topo_order().unwrap_or_default() {
             if !graph.contains(root) {
                 continue;
             }
-            let mut tree = Tree { types: &types, root, copy_limit: self.options.copy_limit };
+            let mut tree = Tree {
+                types: &types,
+                known: &known,
+                shared: &mut shared,
+                root,
+                copy_limit: self.options.copy_limit,
+            };
             let sum = sum::tree(graph, root);
-            if !sum.terms.iter().any(|t| linear::data(graph, t.value).is_some()) {
+            if !sum.terms.iter().any(|t| tree.facts(graph).data(t.value).is_some()) {
                 continue;
             }
             // From the terms on.
@@ -93,7 +105,7 @@ impl Pass for MergeParallelLinear {
             let mut groups: IndexMap<Value, Vec<Term>> = IndexMap::new();
             let mut seen = HashSet::new();
             for term in sum.terms {
-                if let Some(x) = linear::data(graph, term.value)
+                if let Some(x) = tree.facts(graph).data(term.value)
                     && seen.insert(term.value)
                 {
                     groups.entry(x).or_default().push(term);
@@ -111,12 +123,22 @@ impl Pass for MergeParallelLinear {
 /// One tree of sums.
 struct Tree<'a> {
     types: &'a CertainTypes,
+    known: &'a Constness,
+    /// Terms of several trees: each is told of once.
+    shared: &'a mut HashSet<OpId>,
     /// The last sum; when it is gone, the op whose result is the sum.
     root: OpId,
     copy_limit: u64,
 }
 
-impl Tree<'_> {
+impl<'a> Tree<'a> {
+    fn facts<'g>(&self, g: &'g Graph) -> Facts<'g>
+    where
+        'a: 'g,
+    {
+        Facts { g, types: self.types, known: self.known }
+    }
+
     /// Removes a sum that adds a zero: what unrolled loops over branches begin with.
     fn drop_zero(&mut self, graph: &mut Graph, cx: &mut PassCx<'_>, sum: OpId) -> bool {
         let Some(removal) = sum::adding_nothing(graph, cx.constants(), self.root, sum) else {
@@ -141,14 +163,22 @@ impl Tree<'_> {
     ) -> Result<bool, PassError> {
         let mut sound = Vec::new();
         for term in group {
-            match linear(graph, cx.constants(), term.value) {
+            if sum::only_use(graph, term.value).is_none() {
+                if self.shared.insert(term.value.op) {
+                    let users = graph.uses(term.value).count();
+                    let reason = MergeReason::MultipleConsumers { users };
+                    kept(graph, cx, term.value.op, None, &reason);
+                }
+                continue;
+            }
+            match linear(self.facts(graph), cx.constants(), term.value) {
                 Ok(_) => sound.push(term),
                 Err(reason) => kept(graph, cx, term.value.op, None, &reason),
             }
         }
         // The largest first; those of one size as they stand.
         let taps = |t: &Term| {
-            let l = linear(graph, cx.constants(), t.value);
+            let l = linear(self.facts(graph), cx.constants(), t.value);
             std::cmp::Reverse(l.map_or(0, |l| linear::size(cx.constants(), &l)))
         };
         sound.sort_by_cached_key(taps);
@@ -196,16 +226,14 @@ impl Tree<'_> {
         a: Term,
         b: Term,
     ) -> Result<Result<Term, MergeReason>, PassError> {
-        let both = |g: &Graph, cx: &PassCx<'_>| -> Result<(LinearOp, LinearOp), MergeReason> {
-            Ok((linear(g, cx.constants(), a.value)?, linear(g, cx.constants(), b.value)?))
-        };
-        let (la, lb) = match both(graph, cx) {
+        let facts = self.facts(graph);
+        let of = |t: Term| linear(facts, cx.constants(), t.value);
+        let (la, lb) = match of(a).and_then(|la| Ok((la, of(b)?))) {
             Ok(both) => both,
             Err(reason) => return Ok(Err(reason)),
         };
         // The first one is no smaller.
-        let site =
-            Site { g: graph, types: self.types, root: self.root, copy_limit: self.copy_limit };
+        let site = Site { facts, root: self.root, copy_limit: self.copy_limit };
         let plan = match plan(site, cx.constants_mut(), (&la, &lb), a.negative != b.negative) {
             Ok(plan) => plan,
             Err(reason) => return Ok(Err(reason)),
@@ -217,13 +245,12 @@ impl Tree<'_> {
         let at = if plan.moved { b } else { a };
         let (kept, gone) = (&la, &lb);
         let negative = [a.negative != at.negative, b.negative != at.negative];
-        let sample =
-            match certificate::before(graph, cx.constants(), self.types, (kept, gone), negative) {
-                Ok(sample) => sample,
-                Err(e) => return Ok(Err(MergeReason::Uncertified { message: e.to_string() })),
-            };
+        let sample = match certificate::before(facts, cx.constants(), (kept, gone), negative) {
+            Ok(sample) => sample,
+            Err(e) => return Ok(Err(MergeReason::Uncertified { message: e.to_string() })),
+        };
         let location = graph.location(gone.op);
-        let into = describe(graph, kept.op);
+        let into = Blocker::of(graph, kept.op);
         let mut remark =
             cx.about(graph, gone.op, RemarkKind::Passed, "merged", format!("into {into}"));
         let offset = plan.offset.iter().map(|o| o.to_string().into()).collect();
@@ -238,8 +265,9 @@ impl Tree<'_> {
             self.root = now.op;
         }
         let disagree = |cx: &PassCx<'_>, m: String| cx.certificate(location.clone(), m);
-        let judged = certificate::after(graph, cx.constants(), (kept.op, kept.data), &sample)
-            .map_err(|e| disagree(cx, format!("the merged op cannot be evaluated: {e}")))?;
+        let judged =
+            certificate::after(self.facts(graph), cx.constants(), (kept.op, kept.data), &sample)
+                .map_err(|e| disagree(cx, format!("the merged op cannot be evaluated: {e}")))?;
         let found = judged.map_err(|message| disagree(cx, message))?;
         remark.args.push(("samples", RemarkArg::Int(found.samples as i64)));
         remark.args.push(("error", RemarkArg::Float(found.error)));
@@ -253,7 +281,7 @@ impl Tree<'_> {
 fn kept(graph: &Graph, cx: &mut PassCx<'_>, op: OpId, beside: Option<OpId>, reason: &MergeReason) {
     let other = beside.filter(|&b| b != op && graph.contains(b));
     let message = match other {
-        Some(other) => format!("beside {}: {reason}", describe(graph, other)),
+        Some(other) => format!("beside {}: {reason}", Blocker::of(graph, other)),
         None => reason.to_string(),
     };
     let mut remark = cx.about(graph, op, RemarkKind::Missed, reason.code(), message);

@@ -1,7 +1,7 @@
 //! What a pass is, what it is given, and what it hands back.
 
 use crate::{
-    analysis::{Analysis, AnalysisCache, Preserved},
+    analysis::{Analysis, AnalysisCache, Constness, Preserved},
     options::PassOptions,
 };
 use indexmap::IndexMap;
@@ -345,6 +345,14 @@ impl PassCx<'_> {
     /// preserving it. Within one run of a pass it stays what it was; the pass knows what its own rewrites make of it.
     pub fn analysis<A: Analysis>(&mut self, graph: &Graph) -> Arc<A> {
         self.analyses.get(graph, self.constants)
+    }
+
+    /// What is constant in the graph, constants of the graphs around it included.
+    pub fn constness(&mut self, graph: &Graph) -> Arc<Constness> {
+        match self.captured().is_empty() {
+            true => self.analysis(graph),
+            false => Arc::new(Constness::with_captured(graph, self.captured())),
+        }
     }
 
     /// An error that blames this pass.

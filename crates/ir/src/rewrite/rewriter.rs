@@ -208,6 +208,23 @@ impl<'a> PatternRewriter<'a> {
         }
     }
 
+    /// Erases the constant behind a value, and the identities over it, as far as nothing reads them any more and no caller
+    /// knows it.
+    pub fn erase_dead_constant(&mut self, v: Value) {
+        let mut next = Some(v.op);
+        while let Some(op) = next.take() {
+            if !self.graph.contains(op) || !self.graph.is_trivially_dead(op) {
+                return;
+            }
+            match self.graph.kind(op) {
+                OpKind::Identity(_) => next = self.graph.operand(op, 0).map(|v| v.op),
+                OpKind::Constant(_) => {}
+                _ => return,
+            }
+            self.erase(op);
+        }
+    }
+
     /// Replaces an op's results by values of agreeing type and erases it.
     #[track_caller]
     pub fn replace_op(&mut self, op: OpId, with: &[Value]) {

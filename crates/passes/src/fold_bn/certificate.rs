@@ -1,17 +1,16 @@
 //! The certificate of a fold: the whole path before and after, compared on a bounded sample.
 //!
-//! The naive evaluator is the judge. It knows the ops by their definition and not the channel map, so a mistake in the map,
-//! in a plan or in its commit shows here. Data is a fixed function of the index in (0, 1], positions include the border
-//! (where padding enters), channels include those with the largest scale and shift.
+//! Positions include the border (where padding enters), channels include those with the largest scale and shift.
 //!
-//! The bound: each stored element differs from the exact one by at most half a unit in its last place, so the results
-//! differ by at most `A·u·(Σ|W'|·|x| + |b'|)` plus what f64 sums lose, with `u = 2^−p` of the stored type and A what the ops
-//! behind multiply by. Where an op absorbed something before, the path before the fold reads rounded elements too, and
-//! what is folded scales what they are off by: `max|s|·u·(Σ|W|·|x| + |b|)` more.
+//! Beyond what `certify` says of the bound: where an op absorbed something before, the path before the fold reads rounded
+//! elements too, and what is folded scales what they are off by: `max|s|·u·(Σ|W|·|x| + |b|)` more.
 
 use super::{ask::Ask, cx::Cx, reason::Role, resolve::resolve, search::Found};
+use crate::certify::{
+    self, Certificate, Compared, Demand, Reads, bind_data, own_factor, smallest, unit,
+};
 use normfold_ir::{
-    ConstData, DType, Graph, Linear, OpId, OpKind, Use, Value,
+    ConstData, DType, Graph, OpId, OpKind, Use, Value,
     eval::{Binding, EvalError, Evaluator, Scalar, Tally},
 };
 use std::{cell::RefCell, collections::HashSet};
@@ -38,45 +37,6 @@ impl Sample {
     /// Whether the path gives numbers that can be compared.
     pub(super) fn is_finite(&self) -> bool {
         self.before.iter().all(|x| x.is_finite())
-    }
-}
-
-/// How well a fold agrees.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub(super) struct Certificate {
-    /// Elements compared.
-    pub(super) samples: usize,
-    /// Largest difference relative to `Σ|W'|·|x| + |b'|`.
-    pub(super) error: f64,
-}
-
-/// Deterministic data in (0, 1], a multiple of 1/64.
-fn datum(index: &[u64], seed: u64) -> f64 {
-    const FACTORS: [u64; 4] = [
-        0x9e37_79b9_7f4a_7c15,
-        0xbf58_476d_1ce4_e5b9,
-        0x94d0_49bb_1331_11eb,
-        0xd6e8_feb8_6659_fd93,
-    ];
-    // Axes far apart share a factor, rotated: what matters is that neighbours differ, and channels.
-    let term = |(axis, &i): (usize, &u64)| {
-        (i + 1).wrapping_mul(FACTORS[axis % 4].rotate_left(axis as u32 / 4 * 8))
-    };
-    let start = seed.wrapping_mul(0xa076_1d64_78bd_642f);
-    let sum = index.iter().enumerate().map(term).fold(start, u64::wrapping_add);
-    let mixed = (sum ^ (sum >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    ((mixed >> 58) + 1) as f64 / 64.0
-}
-
-fn bind_data<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, data: &[(Value, Vec<u64>)], dtype: DType) {
-    for (op, entry) in cx.known.all_captured() {
-        e.bind(Value::new(op, 0), Binding::Stored { entry, tally: None });
-    }
-    for (k, (v, dims)) in data.iter().enumerate() {
-        // Different values have different data.
-        let seed = k as u64;
-        let f = Box::new(move |index: &[u64]| Scalar::F(datum(index, seed)));
-        e.bind(*v, Binding::Lazy { dtype, dims: dims.clone(), f });
     }
 }
 
@@ -162,7 +122,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     let dtype = plan.absorbed.first().map_or(DType::F32, |a| stored_type(cx, a.op));
     let tally = Tally::default();
     let mut e = Evaluator::new(g, pool);
-    bind_data(&mut e, cx, &data, dtype);
+    bind_data(&mut e, cx.known, &data, dtype);
     let absorbers: Vec<OpId> = plan.absorbed.iter().map(|a| a.op).collect();
     let derived = |entry| matches!(pool.entry(entry).data, ConstData::Derived(_));
     let readers: Vec<OpId> = plan.constants.iter().map(|a| a.op).collect();
@@ -182,7 +142,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         let dims = e.dims(y)?;
         let at = match found.forward {
             false => positions(&dims, found.own.as_ref(), absorbers.len()),
-            true => corners(&dims),
+            true => certify::ends(&dims),
         };
         points.extend(at.into_iter().map(|p| (y, p)));
     }
@@ -219,7 +179,7 @@ pub(super) fn after(
     let Cx { g, pool, .. } = cx;
     let tally = Tally::default();
     let mut e = Evaluator::new(g, pool);
-    bind_data(&mut e, cx, &sample.data, sample.dtype);
+    bind_data(&mut e, cx.known, &sample.data, sample.dtype);
     let mut alpha = sample.amplification;
     for &op in sample.absorbers.iter().filter(|&&op| g.contains(op)) {
         // A linear op's factor of its product scales what a weight contributes.
@@ -235,26 +195,14 @@ pub(super) fn after(
     for at in created.iter().flat_map(|&op| operands(g, op)) {
         watch(&mut e, cx, at, |_| true, &tally);
     }
-    let unit = unit(sample.dtype);
-    let tiny = smallest(sample.dtype);
-    let mut certificate = Certificate { samples: sample.points.len(), error: 0.0 };
+    let mut certificate = Certificate::default();
     let known = sample.before.iter().zip(&sample.rounding);
     for ((y, p), (&before, &rounding)) in sample.points.iter().zip(known) {
         let after = e.element(now(*y), p)?.to_f64();
-        let (magnitude, reads) = tally.take();
-        let (scale, n) = (magnitude * alpha, reads as f64);
-        let bound = 1.01 * (unit * scale + rounding)
-            + n * alpha * tiny
-            + (n + 64.0) * 2f64.powi(-52) * (scale + sample.slack + before.abs());
-        let error = (after - before).abs();
-        // NaN is no agreement.
-        if error.is_nan() || error > bound {
-            return Ok(Err(format!(
-                "at {p:?} it gave {before:e} before and {after:e} after; the bound is {bound:e}"
-            )));
-        }
-        if scale > 0.0 {
-            certificate.error = certificate.error.max(error / scale);
+        let reads = Reads::of(tally.take(), alpha);
+        let compared = Compared { before, after, reads, rounding, slack: sample.slack };
+        if let Err(message) = certificate.compare(p, sample.dtype, compared) {
+            return Ok(Err(message));
         }
     }
     Ok(Ok(certificate))
@@ -262,14 +210,6 @@ pub(super) fn after(
 
 fn operands(g: &Graph, op: OpId) -> Vec<Use> {
     (0..g.num_operands(op)).map(|i| Use { user: op, operand: i as u32 }).collect()
-}
-
-/// What an op multiplies its constants' elements by beyond the data.
-fn own_factor(g: &Graph, op: OpId) -> f64 {
-    match g.kind(op) {
-        OpKind::Linear(l) => l.alpha.abs().max(l.beta.abs()).max(1.0),
-        _ => 1.0,
-    }
 }
 
 /// The element type of the constants of an op.
@@ -340,21 +280,6 @@ fn watch_integers<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, at: Use, tally: &'a Tal
     e.bind(v, Binding::Lazy { dtype, dims, f });
 }
 
-/// What rounding to nearest is off by at most, relative to the result.
-fn unit(dtype: DType) -> f64 {
-    2f64.powi(-(dtype.significand_bits().unwrap_or(53) as i32))
-}
-
-/// The smallest positive number of an arithmetic float.
-fn smallest(dtype: DType) -> f64 {
-    match dtype {
-        DType::F32 => 2f64.powi(-149),
-        DType::F16 => 2f64.powi(-24),
-        DType::BF16 => 2f64.powi(-133),
-        _ => f64::from_bits(1),
-    }
-}
-
 /// The sampled positions: channels with the largest scale and shift, each at the first corner and in the middle; more of
 /// them where several ops absorbed, so that each is looked at.
 fn positions(dims: &[u64], own: Option<&Ask>, absorbers: usize) -> Vec<Vec<u64>> {
@@ -394,93 +319,26 @@ fn positions(dims: &[u64], own: Option<&Ask>, absorbers: usize) -> Vec<Vec<u64>>
     all
 }
 
-/// Both ends and the middle, and both ends of the channels in the middle of the rest.
-fn corners(dims: &[u64]) -> Vec<Vec<u64>> {
-    if dims.contains(&0) {
-        return Vec::new();
-    }
-    let all = |f: fn(u64) -> u64| dims.iter().map(|&d| f(d)).collect::<Vec<u64>>();
-    let mut points = vec![all(|_| 0), all(|d| d / 2), all(|d| d - 1)];
-    for axis in [1, dims.len().saturating_sub(1)] {
-        if axis < dims.len() {
-            let mut p = all(|d| d / 2);
-            p[axis] = 0;
-            points.push(p);
-        }
-    }
-    points.dedup();
-    points
-}
-
 /// Extents of the data of an absorbing op: one batch, all channels, and room for an interior and a border.
 fn data_dims(cx: Cx<'_>, op: OpId, data: Value) -> Vec<u64> {
-    let g = cx.g;
     let none = HashSet::new();
     let Ok(weight) = super::weight::weight(cx, op, &none) else {
         return typed_dims(cx, data, 3).unwrap_or_default();
     };
-    let w = &weight.resolved.dims;
-    let channels = weight.map.input.count;
-    match g.kind(op) {
-        OpKind::Conv(c) => {
-            let extents = (0..usize::from(c.x.spatial)).map(|i| {
-                let dilation = c.dilations.get(i).copied().unwrap_or(1);
-                let stride = c.strides.get(i).copied().unwrap_or(1);
-                dilation * (w[c.w.first_spatial_axis() + i].max(1) - 1) + 1 + 2 * stride
-            });
-            laid_out(c.x.channel_last, channels, extents)
+    let kind = cx.g.kind(op);
+    let bias = match kind {
+        OpKind::Linear(_) => {
+            let at = Use { user: op, operand: 2 };
+            resolve(cx, at, Role::Bias, &none).ok().flatten()
         }
-        OpKind::ConvTranspose(c) => {
-            let extents = (0..usize::from(c.x.spatial)).map(|i| {
-                let stride = c.strides.get(i).copied().unwrap_or(1);
-                c.output_shape.get(i).map_or(3, |&n| (n.max(1) as u64).div_ceil(stride))
-            });
-            laid_out(c.x.channel_last, channels, extents)
-        }
-        OpKind::Linear(l) => {
-            let rows = linear_rows(cx, op);
-            let rank = if l.matrix { 2 } else { cx.rank(data).unwrap_or(2).max(1) };
-            matrix(rank, rows, channels, l.trans_x)
-        }
-        _ => {
-            let rank = cx.rank(data).unwrap_or(2).max(1);
-            matrix(rank, 2, channels, weight.map.weight == 0)
-        }
-    }
-}
-
-fn laid_out(channel_last: bool, channels: u64, extents: impl Iterator<Item = u64>) -> Vec<u64> {
-    let mut dims = vec![1];
-    if !channel_last {
-        dims.push(channels);
-    }
-    dims.extend(extents);
-    if channel_last {
-        dims.push(channels);
-    }
-    dims
-}
-
-fn matrix(rank: usize, rows: u64, channels: u64, channels_first: bool) -> Vec<u64> {
-    let mut dims = vec![1; rank.saturating_sub(2)];
-    match (rank, channels_first) {
-        (1, _) => dims.push(channels),
-        (_, true) => dims.extend([channels, rows]),
-        (_, false) => dims.extend([rows, channels]),
-    }
-    dims
-}
-
-/// A bias of several rows fixes how many rows the data has.
-fn linear_rows(cx: Cx<'_>, op: OpId) -> u64 {
-    let at = Use { user: op, operand: 2 };
-    let OpKind::Linear(l) = cx.g.kind(op) else { return 2 };
-    let Linear { beta, .. } = **l;
-    match resolve(cx, at, Role::Bias, &HashSet::new()) {
-        Ok(Some(r)) if beta != 0.0 => match r.dims.as_slice() {
-            [.., rows, _] if *rows > 1 => *rows,
-            _ => 2,
-        },
-        _ => 2,
-    }
+        _ => None,
+    };
+    let demand = Demand {
+        weight: &weight.resolved.dims,
+        channels: weight.map.input.count,
+        rank: cx.rank(data).unwrap_or(2),
+        rows: certify::rows(kind, bias.as_ref().map(|b| b.dims.as_slice())),
+        is_left: weight.map.weight == 0,
+    };
+    demand.data_dims(kind)
 }

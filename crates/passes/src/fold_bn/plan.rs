@@ -155,7 +155,7 @@ impl Plan {
             rw.replace_op(op, &[x]);
             instead.insert(y, x);
             for p in others {
-                erase_dead(p.op, rw);
+                rw.erase_dead_constant(p);
             }
         }
         (instead, created)
@@ -186,7 +186,7 @@ fn set_pad(op: OpId, value: f64, dtype: DType, rw: &mut PatternRewriter<'_>) {
     let v = rw.create_constant(entry, None, op);
     rw.set_operand(Use { user: op, operand: 2 }, Some(v));
     if let Some(old) = old {
-        erase_dead(old.op, rw);
+        rw.erase_dead_constant(old);
     }
 }
 
@@ -283,7 +283,7 @@ fn apply(t: Transform, vectors: &[ConstId], rw: &mut PatternRewriter<'_>) {
             let v = rw.create_constant(entry, name, at.user);
             rw.set_operand(at, Some(v));
             if let Some(old) = old {
-                erase_dead(old.op, rw);
+                rw.erase_dead_constant(old);
             }
         }
     }
@@ -294,22 +294,6 @@ fn vector_map(dims: &[u64]) -> ElementMap {
     dims.iter()
         .position(|&d| d > 1)
         .map_or_else(ElementMap::single, |axis| ElementMap::axis(dims, axis))
-}
-
-/// Erases a constant, and identities over it, that nothing reads any more.
-fn erase_dead(op: OpId, rw: &mut PatternRewriter<'_>) {
-    let mut next = Some(op);
-    while let Some(op) = next.take() {
-        if !rw.graph().contains(op) || rw.graph().has_uses(op) {
-            return;
-        }
-        match rw.graph().kind(op) {
-            OpKind::Identity(_) => next = rw.graph().operand(op, 0).map(|v| v.op),
-            OpKind::Constant(c) if c.binding == normfold_ir::Binding::Fixed => {}
-            _ => return,
-        }
-        rw.erase(op);
-    }
 }
 
 /// A name for the bias of the op whose weight has that name: `conv1.weight` → `conv1.bias`.

@@ -1,15 +1,62 @@
 //! Linear ops whose weight and bias are constants, and what two of them have in common.
 
-use super::{reason::MergeReason, sum::only_use, window};
-use crate::CertainTypes;
+use super::{reason::MergeReason, window};
+use crate::{Blocker, CertainTypes, Constness};
 use normfold_ir::{Binding, ConstId, ConstPool, DType, Graph, Linear, OpId, OpKind, Use, Value};
+
+/// The graph as it is, and what is known of it.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) g: &'a Graph,
+    pub(super) types: &'a CertainTypes,
+    pub(super) known: &'a Constness,
+}
+
+impl Facts<'_> {
+    /// The value that identities hand on.
+    pub(super) fn source(self, mut v: Value) -> Value {
+        while let OpKind::Identity(_) = self.g.kind(v.op) {
+            match self.g.operand(v.op, 0) {
+                Some(x) => v = x,
+                None => break,
+            }
+        }
+        v
+    }
+
+    /// The entry of a `constant` op, or of what a body captures where that is a constant which no caller can replace.
+    pub(super) fn entry(self, v: Value) -> Option<ConstId> {
+        match self.g.kind(v.op) {
+            OpKind::Constant(c) => Some(c.entry),
+            _ => self.known.captured(v.op),
+        }
+    }
+
+    /// The operand that holds the data of a linear op; `None` for any other op.
+    fn data_operand(self, op: OpId) -> Option<usize> {
+        let is_constant =
+            |i: usize| self.g.operand(op, i).is_some_and(|v| self.entry(self.source(v)).is_some());
+        match self.g.kind(op) {
+            OpKind::Conv(_) | OpKind::ConvTranspose(_) | OpKind::Linear(_) => Some(0),
+            OpKind::MatMul(_) if is_constant(1) => Some(0),
+            OpKind::MatMul(_) if is_constant(0) => Some(1),
+            _ => None,
+        }
+    }
+
+    /// The data of the linear op that gives `v`, whatever else holds of it.
+    pub(super) fn data(self, v: Value) -> Option<Value> {
+        let x = self.source(self.g.operand(v.op, self.data_operand(v.op)?)?);
+        (v.result == 0 && self.entry(x).is_none()).then_some(x)
+    }
+}
 
 /// A constant operand.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Held {
     /// Which operand.
     pub(super) at: Use,
-    /// The `constant` op that it reads, perhaps through identities.
+    /// The `constant` op or the capture parameter that it reads, perhaps through identities.
     pub(super) constant: OpId,
     /// Whether it reads that directly.
     pub(super) direct: bool,
@@ -21,7 +68,8 @@ impl Held {
     /// Whether nothing but these operands reads the constant.
     pub(super) fn is_exclusive(&self, g: &Graph, to: &[&Held]) -> bool {
         let mut uses = g.uses(Value::new(self.constant, 0));
-        self.direct && uses.all(|u| to.iter().any(|h| h.at == u))
+        let is_own = matches!(g.kind(self.constant), OpKind::Constant(_));
+        self.direct && is_own && uses.all(|u| to.iter().any(|h| h.at == u))
     }
 }
 
@@ -36,89 +84,60 @@ pub(super) struct LinearOp {
     pub(super) dtype: DType,
 }
 
-/// The operand that holds the data of a linear op; `None` for any other op.
-fn data_operand(g: &Graph, op: OpId) -> Option<usize> {
-    let is_constant = |i: usize| {
-        let v = g.operand(op, i).map(|v| source(g, v));
-        v.is_some_and(|v| matches!(g.kind(v.op), OpKind::Constant(_)))
-    };
-    match g.kind(op) {
-        OpKind::Conv(_) | OpKind::ConvTranspose(_) | OpKind::Linear(_) => Some(0),
-        OpKind::MatMul(_) if is_constant(1) => Some(0),
-        OpKind::MatMul(_) if is_constant(0) => Some(1),
-        _ => None,
-    }
-}
-
-/// The value that identities hand on.
-pub(super) fn source(g: &Graph, mut v: Value) -> Value {
-    while let OpKind::Identity(_) = g.kind(v.op) {
-        match g.operand(v.op, 0) {
-            Some(x) => v = x,
-            None => break,
-        }
-    }
-    v
-}
-
-/// The data of a linear op, whatever else holds of it.
-pub(super) fn data(g: &Graph, v: Value) -> Option<Value> {
-    let x = source(g, g.operand(v.op, data_operand(g, v.op)?)?);
-    let computed = !matches!(g.kind(x.op), OpKind::Constant(_));
-    (v.result == 0 && computed).then_some(x)
-}
-
 fn held(
-    g: &Graph,
+    facts: Facts<'_>,
     pool: &ConstPool,
     at: Use,
     what: &'static str,
 ) -> Result<Option<Held>, MergeReason> {
+    let g = facts.g;
     let Some(first) = g.operand(at.user, at.operand as usize) else { return Ok(None) };
-    let v = source(g, first);
+    let v = facts.source(first);
     let name = g.location(v.op);
-    let OpKind::Constant(c) = g.kind(v.op) else {
-        return Err(MergeReason::NotConstant { what, blocker: describe(g, v.op) });
-    };
-    match c.binding {
-        Binding::Fixed => {}
-        Binding::Overridable => return Err(MergeReason::OverridableInput { what, name }),
-        Binding::Mutable => return Err(MergeReason::MutableState { what, name }),
+    let blocker = || Blocker::of(g, v.op);
+    let entry =
+        facts.entry(v).ok_or_else(|| MergeReason::NotConstant { what, blocker: blocker() })?;
+    match g.kind(v.op) {
+        OpKind::Constant(c) if c.binding == Binding::Overridable => {
+            return Err(MergeReason::OverridableInput { what, name });
+        }
+        OpKind::Constant(c) if c.binding == Binding::Mutable => {
+            return Err(MergeReason::MutableState { what, name });
+        }
+        _ => {}
     }
     if g.is_quantized(v) || g.is_quantized(first) {
-        return Err(MergeReason::Quantized { blocker: describe(g, v.op) });
+        return Err(MergeReason::Quantized { blocker: blocker() });
     }
-    let dtype = pool.dtype(c.entry);
+    let dtype = pool.dtype(entry);
     if !dtype.is_arithmetic_float() {
         return Err(MergeReason::UnsupportedType { what, dtype });
     }
-    if !pool.is_present(c.entry) {
+    if !pool.is_present(entry) {
         return Err(MergeReason::WeightsAbsent { name });
     }
-    let dims = pool.dims(c.entry);
-    Ok(Some(Held { at, constant: v.op, direct: first == v, entry: c.entry, dims }))
+    let dims = pool.dims(entry);
+    Ok(Some(Held { at, constant: v.op, direct: first == v, entry, dims }))
 }
 
-pub(super) fn describe(g: &Graph, op: OpId) -> String {
-    format!("{} {:?}", g.kind(op).display_name(), g.location(op))
-}
-
-/// The linear op that gives `v` to one sum alone.
-pub(super) fn linear(g: &Graph, pool: &ConstPool, v: Value) -> Result<LinearOp, MergeReason> {
-    let not_linear = || MergeReason::NotConstant { what: "weight", blocker: describe(g, v.op) };
-    let op = v.op;
-    if only_use(g, v).is_none() {
-        return Err(MergeReason::MultipleConsumers { users: g.uses(v).count() });
-    }
+/// The linear op that gives `v`, which one sum alone reads.
+pub(super) fn linear(
+    facts: Facts<'_>,
+    pool: &ConstPool,
+    v: Value,
+) -> Result<LinearOp, MergeReason> {
+    let (g, op) = (facts.g, v.op);
+    let blocker = || Blocker::of(g, op);
+    let not_linear = || MergeReason::NotConstant { what: "weight", blocker: blocker() };
     if g.is_quantized(v) {
-        return Err(MergeReason::Quantized { blocker: describe(g, op) });
+        return Err(MergeReason::Quantized { blocker: blocker() });
     }
-    let data = data_operand(g, op).ok_or_else(not_linear)?;
+    let data = facts.data_operand(op).ok_or_else(not_linear)?;
     let at = |operand: usize| Use { user: op, operand: operand as u32 };
-    let weight = held(g, pool, at(1 - data), "weight")?.ok_or_else(not_linear)?;
+    let weight = held(facts, pool, at(1 - data), "weight")?.ok_or_else(not_linear)?;
     let bias = match g.kind(op) {
         OpKind::MatMul(_) => None,
-        _ => held(g, pool, at(2), "bias")?,
+        _ => held(facts, pool, at(2), "bias")?,
     };
     let dtype = pool.dtype(weight.entry);
     if let Some(b) = &bias
@@ -136,8 +155,7 @@ pub(super) fn size(pool: &ConstPool, l: &LinearOp) -> u64 {
 
 /// Where the weight of `small` stands within that of `large`, so that both of the same data sum to one op of large's kind.
 pub(super) fn offset(
-    g: &Graph,
-    types: &CertainTypes,
+    Facts { g, types, .. }: Facts<'_>,
     large: &LinearOp,
     small: &LinearOp,
 ) -> Result<Vec<u64>, MergeReason> {

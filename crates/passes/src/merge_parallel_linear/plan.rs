@@ -1,14 +1,13 @@
 //! What becomes of two linear ops that merge: entries of the pool computed first, then the graph changed at once.
 
 use super::{
-    linear::{Held, LinearOp, offset},
+    linear::{Facts, Held, LinearOp, offset},
     reason::MergeReason,
     sum::{Removal, removal},
 };
-use crate::CertainTypes;
 use normfold_ir::{
-    Binding, ConstData, ConstId, ConstPool, DType, ElementMap, Graph, OpId, OpKind,
-    PatternRewriter, Step, Type, Use, Value,
+    ConstData, ConstId, ConstPool, DType, ElementMap, OpId, OpKind, PatternRewriter, Step, Type,
+    Use, Value,
 };
 
 /// A constant operand of the op that stays.
@@ -45,8 +44,7 @@ pub(super) struct Plan {
 /// What stays the same for all pairs of one tree.
 #[derive(Clone, Copy)]
 pub(super) struct Site<'a> {
-    pub(super) g: &'a Graph,
-    pub(super) types: &'a CertainTypes,
+    pub(super) facts: Facts<'a>,
     pub(super) root: OpId,
     /// Bytes of the largest shared constant that an op gets a copy of.
     pub(super) copy_limit: u64,
@@ -74,8 +72,9 @@ pub(super) fn plan(
     (large, small): (&LinearOp, &LinearOp),
     negated: bool,
 ) -> Result<Plan, MergeReason> {
-    let Site { g, types, root, copy_limit } = site;
-    let offset = offset(g, types, large, small)?;
+    let Site { facts, root, copy_limit } = site;
+    let g = facts.g;
+    let offset = offset(facts, large, small)?;
     if [large, small].iter().any(|l| embedded(pool, l.weight.entry) >= MOST_EMBEDDED) {
         return Err(MergeReason::NotExpressible { what: "too many others were merged already" });
     }
@@ -274,25 +273,9 @@ impl Plan {
         }
         rw.erase(self.gone);
         for v in old {
-            erase_dead(v.op, rw);
+            rw.erase_dead_constant(v);
         }
         now
-    }
-}
-
-/// Erases a constant, and identities over it, that nothing reads any more.
-fn erase_dead(op: OpId, rw: &mut PatternRewriter<'_>) {
-    let mut next = Some(op);
-    while let Some(op) = next.take() {
-        if !rw.graph().contains(op) || rw.graph().has_uses(op) {
-            return;
-        }
-        match rw.graph().kind(op) {
-            OpKind::Identity(_) => next = rw.graph().operand(op, 0).map(|v| v.op),
-            OpKind::Constant(c) if c.binding == Binding::Fixed => {}
-            _ => return,
-        }
-        rw.erase(op);
     }
 }
 

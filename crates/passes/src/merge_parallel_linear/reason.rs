@@ -1,15 +1,16 @@
 //! Why two linear ops of one value stay two. Each code is a heading of docs/legality.md and occurs in a golden case.
 
+use crate::Blocker;
 use normfold_ir::{DType, Reason};
 use std::{fmt, sync::Arc};
 
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum MergeReason {
     MultipleConsumers { users: usize },
-    NotConstant { what: &'static str, blocker: String },
+    NotConstant { what: &'static str, blocker: Blocker },
     OverridableInput { what: &'static str, name: Arc<str> },
     MutableState { what: &'static str, name: Arc<str> },
-    Quantized { blocker: String },
+    Quantized { blocker: Blocker },
     UnsupportedType { what: &'static str, dtype: DType },
     WeightsAbsent { name: Arc<str> },
     SharedWeight { name: Arc<str>, bytes: u64 },

@@ -1,0 +1,304 @@
+//! What the certificates of rewrites have in common: the sample's data and positions, and how far results may differ.
+//!
+//! The naive evaluator is the judge. It knows the ops by their definition, so a mistake in a plan or in its commit shows.
+//! Data is a fixed function of the index in (0, 1].
+//!
+//! The bound: each stored element differs from the exact one by at most half a unit in its last place, so a result is off
+//! by at most `A·u·Σ|W|·|x|` plus what f64 sums lose, with `u = 2^−p` of the stored type and A what stands behind multiplies
+//! by.
+
+use crate::Constness;
+use normfold_ir::{
+    DType, Graph, OpId, OpKind, Value,
+    eval::{Binding, Evaluator, Scalar},
+};
+
+/// How well a rewrite agrees with what was before.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Certificate {
+    /// Elements compared.
+    pub(crate) samples: usize,
+    /// Largest difference relative to [`Reads::magnitude`].
+    pub(crate) error: f64,
+}
+
+/// One result before and after.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Compared {
+    pub(crate) before: f64,
+    pub(crate) after: f64,
+    /// What was read of constants that may be rounded anew.
+    pub(crate) reads: Reads,
+    /// What the results may be off by for another reason.
+    pub(crate) rounding: f64,
+    /// Further magnitudes that f64 sums lose digits of.
+    pub(crate) slack: f64,
+}
+
+/// What was read of constants.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Reads {
+    /// The sum of the magnitudes, as they count in the result.
+    pub(crate) magnitude: f64,
+    /// How many, each as often as it counts in the result.
+    pub(crate) weighed: f64,
+    /// How many.
+    pub(crate) count: f64,
+}
+
+impl Reads {
+    /// What a tally counted, which counts `factor` times in the result.
+    pub(crate) fn of((magnitude, count): (f64, u64), factor: f64) -> Self {
+        let count = count as f64;
+        Self { magnitude: magnitude * factor, weighed: count * factor, count }
+    }
+}
+
+impl std::ops::Add for Reads {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            magnitude: self.magnitude + other.magnitude,
+            weighed: self.weighed + other.weighed,
+            count: self.count + other.count,
+        }
+    }
+}
+
+impl Certificate {
+    /// Takes a comparison in. Constants have elements of type `dtype`.
+    ///
+    /// # Errors
+    /// The results disagree: both, and the bound.
+    pub(crate) fn compare(
+        &mut self,
+        at: &[u64],
+        dtype: DType,
+        compared: Compared,
+    ) -> Result<(), String> {
+        let Compared { before, after, reads: Reads { magnitude, weighed, count }, .. } = compared;
+        let bound = 1.01 * (unit(dtype) * magnitude + compared.rounding)
+            + weighed * smallest(dtype)
+            + (count + 64.0) * 2f64.powi(-52) * (magnitude + compared.slack + before.abs());
+        let error = (after - before).abs();
+        // NaN is no agreement.
+        if error.is_nan() || error > bound {
+            return Err(format!(
+                "at {at:?} it gave {before:e} before and {after:e} after; the bound is {bound:e}"
+            ));
+        }
+        self.samples += 1;
+        if magnitude > 0.0 {
+            self.error = self.error.max(error / magnitude);
+        }
+        Ok(())
+    }
+}
+
+/// What rounding to nearest is off by at most, relative to the result.
+pub(crate) fn unit(dtype: DType) -> f64 {
+    2f64.powi(-(dtype.significand_bits().unwrap_or(53) as i32))
+}
+
+/// The smallest positive number of an arithmetic float.
+pub(crate) fn smallest(dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => 2f64.powi(-149),
+        DType::F16 => 2f64.powi(-24),
+        DType::BF16 => 2f64.powi(-133),
+        _ => f64::from_bits(1),
+    }
+}
+
+/// What an op multiplies its constants' elements by beyond the data.
+pub(crate) fn own_factor(g: &Graph, op: OpId) -> f64 {
+    match g.kind(op) {
+        OpKind::Linear(l) => l.alpha.abs().max(l.beta.abs()).max(1.0),
+        _ => 1.0,
+    }
+}
+
+/// Deterministic data in (0, 1], a multiple of 1/64.
+fn datum(index: &[u64], seed: u64) -> f64 {
+    const FACTORS: [u64; 4] = [
+        0x9e37_79b9_7f4a_7c15,
+        0xbf58_476d_1ce4_e5b9,
+        0x94d0_49bb_1331_11eb,
+        0xd6e8_feb8_6659_fd93,
+    ];
+    // Axes far apart share a factor, rotated: what matters is that neighbours differ, and channels.
+    let term = |(axis, &i): (usize, &u64)| {
+        (i + 1).wrapping_mul(FACTORS[axis % 4].rotate_left(axis as u32 / 4 * 8))
+    };
+    let start = seed.wrapping_mul(0xa076_1d64_78bd_642f);
+    let sum = index.iter().enumerate().map(term).fold(start, u64::wrapping_add);
+    let mixed = (sum ^ (sum >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((mixed >> 58) + 1) as f64 / 64.0
+}
+
+/// Binds values of those extents to the sample's data, and what a body captures of constants to them.
+pub(crate) fn bind_data(
+    e: &mut Evaluator<'_>,
+    known: &Constness,
+    data: &[(Value, Vec<u64>)],
+    dtype: DType,
+) {
+    for (op, entry) in known.all_captured() {
+        e.bind(Value::new(op, 0), Binding::Stored { entry, tally: None });
+    }
+    for (k, (v, dims)) in data.iter().enumerate() {
+        // Different values have different data.
+        let seed = k as u64;
+        let f = Box::new(move |index: &[u64]| Scalar::F(datum(index, seed)));
+        e.bind(*v, Binding::Lazy { dtype, dims: dims.clone(), f });
+    }
+}
+
+/// What the extents of a linear op's data follow from beside the op.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Demand<'a> {
+    /// The extents of the weight.
+    pub(crate) weight: &'a [u64],
+    /// The channels of the data.
+    pub(crate) channels: u64,
+    /// The rank of the data of a matrix product.
+    pub(crate) rank: usize,
+    /// How many rows that has.
+    pub(crate) rows: u64,
+    /// Whether a matrix product has its weight on the left.
+    pub(crate) is_left: bool,
+}
+
+impl Demand<'_> {
+    /// The extents: one batch, all channels, and room for an interior and a border.
+    pub(crate) fn data_dims(self, kind: &OpKind) -> Vec<u64> {
+        let nth = |list: &[u64], i: usize| list.get(i).copied().unwrap_or(1);
+        match kind {
+            OpKind::Conv(c) => {
+                let extent = |i: usize| {
+                    let taps = nth(self.weight, c.w.first_spatial_axis() + i).max(1);
+                    let reach = nth(&c.dilations, i).saturating_mul(taps - 1);
+                    let room = nth(&c.strides, i).saturating_mul(2);
+                    reach.saturating_add(1).saturating_add(room)
+                };
+                self.laid_out(c.x.channel_last, (0..usize::from(c.x.spatial)).map(extent))
+            }
+            OpKind::ConvTranspose(c) => {
+                let extent = |i: usize| {
+                    let stride = nth(&c.strides, i).max(1);
+                    c.output_shape.get(i).map_or(3, |&n| (n.max(1) as u64).div_ceil(stride))
+                };
+                self.laid_out(c.x.channel_last, (0..usize::from(c.x.spatial)).map(extent))
+            }
+            OpKind::Linear(l) => self.matrix(if l.matrix { 2 } else { self.rank }, l.trans_x),
+            _ => self.matrix(self.rank, self.is_left),
+        }
+    }
+
+    fn laid_out(self, channel_last: bool, extents: impl Iterator<Item = u64>) -> Vec<u64> {
+        let mut dims = vec![1];
+        if !channel_last {
+            dims.push(self.channels);
+        }
+        dims.extend(extents);
+        if channel_last {
+            dims.push(self.channels);
+        }
+        dims
+    }
+
+    fn matrix(self, rank: usize, channels_first: bool) -> Vec<u64> {
+        let Self { rows, channels, .. } = self;
+        let mut dims = vec![1; rank.saturating_sub(2)];
+        match (rank, channels_first) {
+            (0 | 1, _) => dims.push(channels),
+            (_, true) => dims.extend([channels, rows]),
+            (_, false) => dims.extend([rows, channels]),
+        }
+        dims
+    }
+}
+
+/// How many rows the data of a matrix product with a bias of those extents has: a bias of several rows fixes that.
+pub(crate) fn rows(kind: &OpKind, bias: Option<&[u64]>) -> u64 {
+    match (kind, bias) {
+        (OpKind::Linear(l), Some([.., rows, _])) if l.beta != 0.0 && *rows > 1 => *rows,
+        _ => 2,
+    }
+}
+
+/// Both ends and the middle, and both ends of the channels in the middle of the rest.
+pub(crate) fn ends(dims: &[u64]) -> Vec<Vec<u64>> {
+    if dims.contains(&0) {
+        return Vec::new();
+    }
+    let all = |f: fn(u64) -> u64| dims.iter().map(|&d| f(d)).collect::<Vec<u64>>();
+    let mut points = vec![all(|_| 0), all(|d| d / 2), all(|d| d - 1)];
+    for axis in [1, dims.len().saturating_sub(1)] {
+        if axis < dims.len() {
+            let mut p = all(|d| d / 2);
+            p[axis] = 0;
+            points.push(p);
+        }
+    }
+    points.dedup();
+    points
+}
+
+/// Every corner, and two positions within. Corners of five axes are enough where there are more.
+pub(crate) fn corners(dims: &[u64]) -> Vec<Vec<u64>> {
+    if dims.contains(&0) {
+        return Vec::new();
+    }
+    let corner = |bits: usize| {
+        let one = |(i, &d): (usize, &u64)| if bits >> i.min(8) & 1 == 1 { d - 1 } else { 0 };
+        dims.iter().enumerate().map(one).collect::<Vec<u64>>()
+    };
+    let mut all: Vec<Vec<u64>> = (0..1 << dims.len().min(5)).map(corner).collect();
+    all.extend([2, 3].map(|part| dims.iter().map(|d| d / part).collect::<Vec<u64>>()));
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_differ() {
+        let at = |i: &[u64], seed| datum(i, seed);
+        let mut equal = 0;
+        for i in 0..10u64 {
+            for j in 0..10u64 {
+                let x = at(&[i, j], 0);
+                assert!(x > 0.0 && x <= 1.0);
+                let others = [at(&[i + 1, j], 0), at(&[i, j + 1], 0), at(&[i, j], 1)];
+                equal += others.iter().filter(|&&y| y == x).count();
+            }
+        }
+        assert!(equal < 15, "{equal} of 300");
+    }
+
+    #[test]
+    fn what_rounding_explains_agrees() {
+        let reads = Reads::of((10.0, 4), 1.0);
+        let c = |after: f64| Compared { before: 1.0, after, reads, rounding: 0.0, slack: 0.0 };
+        let mut certificate = Certificate::default();
+        let judge = |c: &mut Certificate, x| c.compare(&[0], DType::F32, x).is_ok();
+        assert!(judge(&mut certificate, c(1.0 + 9.0 * 2f64.powi(-24))));
+        assert!(!judge(&mut certificate, c(1.0 + 12.0 * 2f64.powi(-24))));
+        assert!(!judge(&mut certificate, c(f64::NAN)));
+        assert_eq!(certificate.samples, 1);
+        assert_eq!(certificate.error, 9.0 * 2f64.powi(-24) / 10.0);
+    }
+
+    #[test]
+    fn positions_of_a_matrix() {
+        assert_eq!(corners(&[2, 3]), [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]);
+        assert_eq!(corners(&[2, 0]), Vec::<Vec<u64>>::new());
+        assert_eq!(ends(&[2, 3]), [[0, 0], [1, 1], [1, 2], [1, 0]]);
+        assert_eq!(corners(&[2; 9]).len(), 32 + 1);
+    }
+}
