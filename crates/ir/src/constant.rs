@@ -3,6 +3,7 @@
 mod derived;
 mod elements;
 mod embed;
+mod kernel;
 mod map;
 mod reader;
 

@@ -4,6 +4,7 @@ use super::{
     ConstError, ConstPool, ElementMap, decode_f64,
     embed::{self, Embedding},
     encode_f64,
+    kernel::{Extremes, Kernel, extremes, scale_run, vectorised},
 };
 use crate::{ConstId, DType};
 use smallvec::SmallVec;
@@ -67,6 +68,7 @@ pub struct RoundingStats {
 
 impl RoundingStats {
     /// Takes in what was found of elements of one channel.
+    #[inline(always)]
     fn note(&mut self, (largest, error, sum): Extremes, non_finite: impl FnOnce() -> usize) {
         if sum.is_nan() {
             self.non_finite += non_finite() as u64;
@@ -82,7 +84,11 @@ impl RoundingStats {
     }
 }
 
-const BLOCK: usize = 4096;
+/// Elements computed at once: what a step reads and writes stays in the first cache.
+const BLOCK: usize = 1024;
+
+/// Bytes read at once.
+const PIECE: usize = 1 << 18;
 
 /// What a step reads.
 #[derive(Default)]
@@ -313,7 +319,7 @@ impl Derived {
             return self.scale_f32(pool, map, &vectors[0].values, start, out, stats);
         }
         // Raw bytes come by `read_at`, in pieces of a page or more: the mapping must not be touched while streaming.
-        let piece = BLOCK * 16;
+        let piece = PIECE / width as usize;
         let largest = (piece * width as usize).min(out.len());
         let mut raw = vec![0; if self.streams() { largest } else { 0 }];
         let mut exact = [0.0; BLOCK];
@@ -327,29 +333,24 @@ impl Derived {
             for (k, bytes) in big.chunks_mut(BLOCK * width as usize).enumerate() {
                 let n = bytes.len() / width as usize;
                 let block = &mut exact[..n];
-                if self.streams() {
-                    if !decode_f64(dtype, raw, (k * BLOCK) as u64, block) {
-                        return Err(ConstError::NotNumeric(dtype));
-                    }
-                    for (s, v) in self.steps.iter().zip(&vectors) {
-                        match s {
-                            Step::Scale { map, .. } => map.zip(at, block, &v.values, |x, s| x * s),
-                            Step::Shift { map, .. } => map.zip(at, block, &v.values, |x, t| x + t),
-                            Step::Scatter { .. } => v.scatter(at, block),
-                            Step::Embed { .. } => v.embed(pool, at, block)?,
-                            Step::Broadcast { .. } => unreachable!("streams() excludes it"),
-                        }
-                    }
-                } else {
+                if !self.streams() {
                     self.exact(pool, &vectors, self.steps.len(), at, block)?;
                 }
-                if !encode_f64(dtype, block, bytes) {
-                    return Err(ConstError::NotNumeric(dtype));
-                }
-                if let Some(stats) = &mut stats {
-                    decode_f64(dtype, bytes, 0, &mut stored[..n]);
-                    self.measure(at, block, &stored[..n], stats);
-                }
+                let raw = self.streams().then_some((&*raw, (k * BLOCK) as u64));
+                let stored = &mut stored[..n];
+                let stats = stats.as_deref_mut();
+                vectorised(Block {
+                    derived: self,
+                    pool,
+                    vectors: &vectors,
+                    dtype,
+                    at,
+                    raw,
+                    exact: block,
+                    bytes,
+                    stored,
+                    stats,
+                })?;
                 at += n as u64;
             }
         }
@@ -367,18 +368,12 @@ impl Derived {
         mut stats: Option<&mut RoundingStats>,
     ) -> Result<(), ConstError> {
         let mut at = start;
-        for piece in out.chunks_mut(BLOCK * 64) {
+        for piece in out.chunks_mut(PIECE) {
             pool.read_bytes(self.base, at, piece)?;
-            map.for_runs(at / 4, piece.len() as u64 / 4, |first, n, channel| {
-                let run = &mut piece[4 * first as usize..4 * (first + n) as usize];
-                let (elements, _) = run.as_chunks_mut::<4>();
-                let found = scale_run(elements, factors[channel as usize]);
-                if let Some(stats) = &mut stats {
-                    let infinite = |e: &&[u8; 4]| !f32::from_le_bytes(**e).is_finite();
-                    stats.note(found, || elements.iter().filter(infinite).count());
-                }
-            });
-            at += piece.len() as u64;
+            let len = piece.len() as u64;
+            let stats = stats.as_deref_mut();
+            vectorised(ScaleRuns { map, factors, start: at / 4, piece, stats });
+            at += len;
         }
         Ok(())
     }
@@ -388,6 +383,7 @@ impl Derived {
         !self.steps.iter().any(|s| matches!(s, Step::Broadcast { .. }))
     }
 
+    #[inline(always)]
     fn measure(&self, start: u64, exact: &[f64], stored: &[f64], stats: &mut RoundingStats) {
         let single = ElementMap::single();
         let map = self.steps.iter().rev().find_map(|s| match s {
@@ -396,11 +392,15 @@ impl Derived {
         });
         // Runs of one element would compare each weight with itself only: take the block as one channel then.
         let map = map.filter(|m| in_runs(m)).unwrap_or(&single);
-        map.for_runs(start, exact.len() as u64, |first, n, _| {
-            let range = first as usize..(first + n) as usize;
-            let found = extremes(&exact[range.clone()], &stored[range.clone()]);
-            stats.note(found, || stored[range].iter().filter(|s| !s.is_finite()).count());
-        });
+        let run = map.run();
+        let (mut at, mut exact, mut stored) = (start, exact, stored);
+        while !exact.is_empty() {
+            let n = run.left(at).min(exact.len() as u64) as usize;
+            let (here, later) = stored.split_at(n);
+            let found = extremes(&exact[..n], here);
+            stats.note(found, || here.iter().filter(|s| !s.is_finite()).count());
+            (at, exact, stored) = (at + n as u64, &exact[n..], later);
+        }
     }
 }
 
@@ -409,54 +409,84 @@ fn in_runs(map: &ElementMap) -> bool {
     map.terms().iter().all(|t| t.stride > 1)
 }
 
-/// Multiplies little-endian f32 elements by `s` in f64, rounds each once, and gives what [`extremes`] gives.
-fn scale_run(elements: &mut [[u8; 4]], s: f64) -> Extremes {
-    const LANES: usize = 8;
-    let (mut largest, mut error, mut sum) = ([0.0; LANES], [0.0; LANES], [0.0f32; LANES]);
-    let mut step = |e: &mut [u8; 4], k: usize| {
-        let exact = f64::from(f32::from_le_bytes(*e)) * s;
-        let stored = exact as f32;
-        *e = stored.to_le_bytes();
-        largest[k] = larger(exact.abs(), largest[k]);
-        error[k] = larger((f64::from(stored) - exact).abs(), error[k]);
-        sum[k] += stored * 0.0;
-    };
-    let (chunks, tail) = elements.as_chunks_mut::<LANES>();
-    for chunk in chunks {
-        chunk.iter_mut().enumerate().for_each(|(k, e)| step(e, k));
-    }
-    tail.iter_mut().for_each(|e| step(e, 0));
-    let sum: f32 = sum.iter().sum();
-    (largest.into_iter().fold(0.0, larger), error.into_iter().fold(0.0, larger), sum.into())
+/// f32 elements from element `start` on, each multiplied by the factor of its channel.
+struct ScaleRuns<'k> {
+    map: &'k ElementMap,
+    factors: &'k [f64],
+    start: u64,
+    piece: &'k mut [u8],
+    stats: Option<&'k mut RoundingStats>,
 }
 
-fn larger(a: f64, b: f64) -> f64 {
-    if a > b { a } else { b }
-}
+impl Kernel for ScaleRuns<'_> {
+    type Output = ();
 
-/// The largest magnitude, the largest error, and a sum that is NaN when an element is not finite.
-type Extremes = (f64, f64, f64);
-
-/// The largest `|exact|`, the largest `|stored − exact|`, and `Σ 0·stored`, which is NaN when an element is not finite
-/// (0·∞ and 0·NaN) and 0 otherwise. Eight lanes, so that the loop vectorises: float maxima are not reordered by compilers.
-fn extremes(exact: &[f64], stored: &[f64]) -> Extremes {
-    const LANES: usize = 8;
-    let (mut largest, mut error, mut sum) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    let (es, tail) = exact.as_chunks::<LANES>();
-    let (ss, _) = stored.as_chunks::<LANES>();
-    for (e, s) in es.iter().zip(ss) {
-        for k in 0..LANES {
-            largest[k] = larger(e[k].abs(), largest[k]);
-            error[k] = larger((s[k] - e[k]).abs(), error[k]);
-            sum[k] += s[k] * 0.0;
+    #[inline(always)]
+    fn run(self) {
+        let Self { map, factors, start, piece, mut stats } = self;
+        let run = map.run();
+        let (mut first, end) = (start, start + piece.len() as u64 / 4);
+        while first < end {
+            let n = run.left(first).min(end - first);
+            let (from, to) = (first - start, first - start + n);
+            let (elements, _) = piece[4 * from as usize..4 * to as usize].as_chunks_mut::<4>();
+            let found = scale_run(elements, factors[map.at(first) as usize]);
+            if let Some(stats) = &mut stats {
+                let infinite = |e: &&[u8; 4]| !f32::from_le_bytes(**e).is_finite();
+                stats.note(found, || elements.iter().filter(infinite).count());
+            }
+            first += n;
         }
     }
-    for (&e, &s) in tail.iter().zip(&stored[exact.len() - tail.len()..]) {
-        largest[0] = larger(e.abs(), largest[0]);
-        error[0] = larger((s - e).abs(), error[0]);
-        sum[0] += s * 0.0;
+}
+
+/// A block of elements from element `at` on: computed exactly, rounded, measured.
+struct Block<'k, 'v> {
+    derived: &'k Derived,
+    pool: &'k ConstPool,
+    vectors: &'k [Vectors<'v>],
+    dtype: DType,
+    at: u64,
+    /// The bytes of the base, and which element of them is the first of the block; `None` where `exact` is computed.
+    raw: Option<(&'k [u8], u64)>,
+    exact: &'k mut [f64],
+    bytes: &'k mut [u8],
+    stored: &'k mut [f64],
+    stats: Option<&'k mut RoundingStats>,
+}
+
+impl Kernel for Block<'_, '_> {
+    type Output = Result<(), ConstError>;
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let Self { dtype, at, exact, bytes, stored, .. } = self;
+        let not_numeric = Err(ConstError::NotNumeric(dtype));
+        if let Some((raw, first)) = self.raw {
+            if !decode_f64(dtype, raw, first, exact) {
+                return not_numeric;
+            }
+            for (s, v) in self.derived.steps.iter().zip(self.vectors) {
+                match s {
+                    Step::Scale { map, .. } => map.zip(at, exact, &v.values, |x, s| x * s),
+                    Step::Shift { map, .. } => map.zip(at, exact, &v.values, |x, t| x + t),
+                    Step::Scatter { .. } => v.scatter(at, exact),
+                    Step::Embed { .. } => v.embed(self.pool, at, exact)?,
+                    Step::Broadcast { .. } => {
+                        unreachable!("elements do not stand where they stood")
+                    }
+                }
+            }
+        }
+        if !encode_f64(dtype, exact, bytes) {
+            return not_numeric;
+        }
+        if let Some(stats) = self.stats {
+            decode_f64(dtype, bytes, 0, stored);
+            self.derived.measure(at, exact, stored, stats);
+        }
+        Ok(())
     }
-    (largest.into_iter().fold(0.0, larger), error.into_iter().fold(0.0, larger), sum.iter().sum())
 }
 
 /// The element of a tensor of extents `from` that element `i` of its broadcast to `dims` reads.

@@ -5,6 +5,7 @@ use half::{bf16, f16, slice::HalfFloatSliceExt};
 
 /// Decodes `out.len()` elements from element `start` of `bytes` on. False when the type holds no single number, or the
 /// bytes are too few.
+#[inline]
 pub fn decode_f64(dtype: DType, bytes: &[u8], start: u64, out: &mut [f64]) -> bool {
     let n = out.len();
     let bits = dtype.bits() as usize;
@@ -36,6 +37,7 @@ pub fn decode_f64(dtype: DType, bytes: &[u8], start: u64, out: &mut [f64]) -> bo
     true
 }
 
+#[inline(always)]
 fn decode_bytes(dtype: DType, bytes: &[u8], out: &mut [f64]) -> bool {
     macro_rules! each {
         ($t:ty) => {
@@ -96,7 +98,8 @@ fn decode_bytes(dtype: DType, bytes: &[u8], out: &mut [f64]) -> bool {
     true
 }
 
-const BLOCK: usize = 1024;
+/// Halves converted at once.
+const BLOCK: usize = 256;
 
 fn halves(bytes: &[u8], out: &mut [f64], f: impl Fn(&[u8], &mut [f64])) {
     for (src, dst) in bytes.chunks(2 * BLOCK).zip(out.chunks_mut(BLOCK)) {
@@ -135,6 +138,7 @@ fn minifloat(raw: u8, e: u32, m: u32, bias: i32, specials: Specials) -> f64 {
 
 /// Rounds each value to `dtype`, nearest, ties to even (integers: nearest, saturating), and writes it little-endian.
 /// False when there is no encoding (strings, complex, floats of 8 bits and fewer) or `out` has another length.
+#[inline(always)]
 pub fn encode_f64(dtype: DType, values: &[f64], out: &mut [u8]) -> bool {
     if dtype.bytes_for(values.len() as u64) != Some(out.len() as u64) {
         return false;
@@ -152,8 +156,11 @@ pub fn encode_f64(dtype: DType, values: &[f64], out: &mut [u8]) -> bool {
         DType::F32 => each!(f32, |v| v as f32),
         DType::F16 => {
             for (dst, src) in out.chunks_mut(2 * BLOCK).zip(values.chunks(BLOCK)) {
-                for (c, &v) in dst.chunks_exact_mut(2).zip(src) {
-                    c.copy_from_slice(&to_f16(v).to_le_bytes());
+                let (mut odd, mut h) = ([0.0; BLOCK], [f16::ZERO; BLOCK]);
+                odd.iter_mut().zip(src).for_each(|(o, &v)| *o = to_odd_f32(v));
+                h[..src.len()].convert_from_f32_slice(&odd[..src.len()]);
+                for (c, h) in dst.chunks_exact_mut(2).zip(&h) {
+                    c.copy_from_slice(&h.to_le_bytes());
                 }
             }
         }
@@ -172,27 +179,28 @@ pub fn encode_f64(dtype: DType, values: &[f64], out: &mut [u8]) -> bool {
     true
 }
 
-/// `v` rounded to `digits` significant bits above a smallest normal exponent, ties to even. The result is exact in any
-/// type of that many bits, so what follows does not round a second time (conversions through f32 would).
-fn round_to(v: f64, digits: i32, min_exponent: i32) -> f64 {
-    let exponent = (((v.to_bits() >> 52) & 0x7ff) as i32 - 1023).max(min_exponent);
-    let power = |k: i32| f64::from_bits(((1023 + k) as u64) << 52);
-    libm::rint(v * power(digits - 1 - exponent)) * power(exponent - digits + 1)
+/// `v` as an f32 whose last bit is 1 where it is not exact ("round to odd"): rounding that to a type of two bits less and
+/// more gives what rounding `v` once gives (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved
+/// algorithms using rounding to odd", 2008), where conversions through the nearest f32 would round twice.
+#[inline(always)]
+fn to_odd_f32(v: f64) -> f32 {
+    let nearest = v as f32;
+    let back = f64::from(nearest);
+    // Bits of one sign are ordered as magnitudes are.
+    let towards_zero = nearest.to_bits() - u32::from(back.abs() > v.abs());
+    f32::from_bits(towards_zero | u32::from(back != v))
 }
 
 fn to_f16(v: f64) -> f16 {
-    // Beyond the halfway point to 2^16, and NaN.
-    if v.is_nan() || v.abs() >= 65520.0 {
-        return f16::from_f32(v as f32);
-    }
-    f16::from_f64(round_to(v, 11, -14))
+    f16::from_f32(to_odd_f32(v))
 }
 
+#[inline(always)]
 fn to_bf16(v: f64) -> bf16 {
-    if !v.is_finite() || v.abs() > 1e39 {
-        return bf16::from_f32(v as f32);
-    }
-    bf16::from_f32(round_to(v, 8, -126) as f32)
+    let bits = to_odd_f32(v).to_bits();
+    let even = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    let quiet = bits | 0x40_0000;
+    bf16::from_bits((if v.is_nan() { quiet } else { even } >> 16) as u16)
 }
 
 /// Rounds each value to what `dtype` stores. Types without an encoding of numbers leave it as it is.
@@ -245,5 +253,42 @@ mod tests {
         }
         assert!(to_f16(65520.0).is_infinite());
         assert_eq!(to_f16(65519.0).to_f64(), 65504.0);
+        assert!(to_f16(1e300).is_infinite() && to_f16(f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn bf16_rounds_once() {
+        let v = 1.0 + 2f64.powi(-8) + 2f64.powi(-40);
+        assert_eq!(to_bf16(v).to_f64(), 1.0 + 2f64.powi(-7));
+        assert_eq!(to_bf16(1.0 + 2f64.powi(-8)).to_f64(), 1.0);
+        for bits in 0..=u16::MAX {
+            let h = bf16::from_bits(bits);
+            if h.is_finite() {
+                assert_eq!(to_bf16(h.to_f64()).to_bits(), bits);
+            }
+        }
+        assert!(to_bf16(3.4e38).is_infinite() && to_bf16(-1e300).is_infinite());
+        assert_eq!(to_bf16(3.39e38).to_f64(), f64::from(bf16::MAX));
+        assert!(to_bf16(f64::NAN).is_nan() && to_bf16(1e-300).to_f64() == 0.0);
+    }
+
+    /// Every neighbour of every halfway point of both types, and the points themselves.
+    #[test]
+    fn halfway_points_go_to_even() {
+        let near = |x: f64| [f64::from_bits(x.to_bits() - 1), x, f64::from_bits(x.to_bits() + 1)];
+        let check = |low: f64, high: f64, even: f64, to: &dyn Fn(f64) -> f64| {
+            let [below, at, above] = near((low + high) / 2.0).map(to);
+            assert_eq!((below, at, above), (low, even, high), "between {low:e} and {high:e}");
+        };
+        for bits in 0..0x7bffu16 {
+            let [low, high] = [bits, bits + 1].map(|b| f16::from_bits(b).to_f64());
+            let even = if bits & 1 == 0 { low } else { high };
+            check(low, high, even, &|v| to_f16(v).to_f64());
+        }
+        for bits in 0..0x7f7fu16 {
+            let [low, high] = [bits, bits + 1].map(|b| bf16::from_bits(b).to_f64());
+            let even = if bits & 1 == 0 { low } else { high };
+            check(low, high, even, &|v| to_bf16(v).to_f64());
+        }
     }
 }

@@ -15,6 +15,18 @@ pub struct MapTerm {
     pub mul: u64,
 }
 
+/// Stretches of that many elements; `None` for one of all.
+#[derive(Clone, Copy)]
+pub(crate) struct Run(Option<u64>);
+
+impl Run {
+    /// The elements from `i` to the end of its stretch.
+    #[inline(always)]
+    pub(crate) fn left(self, i: u64) -> u64 {
+        self.0.map_or(u64::MAX, |run| run - i % run)
+    }
+}
+
 /// From a linear element index to a channel: a sum of terms, one per axis that matters.
 ///
 /// One form says every layout: an axis of its own (`OIHW`, `HWIO`), a group offset (`(c ÷ (C/g))·(M/g) + m` of a grouped
@@ -60,20 +72,27 @@ impl ElementMap {
         self.terms.iter().map(|t| (i / t.stride) % t.size / t.div * t.mul).sum()
     }
 
+    /// The stretches of elements on which the channel is one.
+    #[inline(always)]
+    pub(crate) fn run(&self) -> Run {
+        Run(self.terms.iter().map(|t| t.stride).min())
+    }
+
     /// Calls `f(first element relative to start, number, channel)` for stretches of `start .. start + len` on which the
     /// channel is one.
+    #[inline(always)]
     pub fn for_runs(&self, start: u64, len: u64, mut f: impl FnMut(u64, u64, u64)) {
-        let run = self.terms.iter().map(|t| t.stride).min().unwrap_or(u64::MAX);
-        let mut i = start;
-        let end = start + len;
+        let run = self.run();
+        let (mut i, end) = (start, start + len);
         while i < end {
-            let stop = if run == u64::MAX { end } else { end.min((i / run + 1) * run) };
-            f(i - start, stop - i, self.at(i));
-            i = stop;
+            let n = run.left(i).min(end - i);
+            f(i - start, n, self.at(i));
+            i += n;
         }
     }
 
     /// Applies `f(element, value of its channel)` to a block that begins at element `start`.
+    #[inline(always)]
     pub fn zip(
         &self,
         start: u64,
@@ -100,11 +119,14 @@ impl ElementMap {
             }
             return;
         }
-        self.for_runs(start, block.len() as u64, |first, n, channel| {
-            let c = per_channel[channel as usize];
-            for x in &mut block[first as usize..(first + n) as usize] {
-                *x = f(*x, c);
-            }
-        });
+        let run = self.run();
+        let (mut i, mut rest) = (start, block);
+        while !rest.is_empty() {
+            let n = run.left(i).min(rest.len() as u64);
+            let (head, tail) = rest.split_at_mut(n as usize);
+            let c = per_channel[self.at(i) as usize];
+            head.iter_mut().for_each(|x| *x = f(*x, c));
+            (i, rest) = (i + n, tail);
+        }
     }
 }
