@@ -34,7 +34,7 @@ the types that callers were told; a result whose type cannot be gets the remark 
 In an ONNX document the types appear as `value_info`. Other passes need not have this one before them: they ask the same \
 analysis.",
         statistics: &[
-            ("stated", "values whose type is new, or says more"),
+            ("stated", "values whose type is new, in the graph or in the document, or says more"),
             ("stale", "declared types that contradicted what is certain"),
         ],
         reasons: &[],
@@ -53,6 +53,9 @@ impl Pass for InferShapes {
         let types = cx.analysis::<CertainTypes>(graph);
         let results: HashSet<Value> =
             graph.return_op().into_iter().flat_map(|r| graph.operands(r)).flatten().collect();
+        let has_records = graph.ops().any(|op| graph.origin(op).is_some());
+        let declared: HashSet<Value> = graph.declared_types().collect();
+        let is_new = |g: &Graph, v: Value| g.origin(v.op).is_none() && !declared.contains(&v);
         let mut changed = false;
         for op in graph.topo_order().unwrap_or_default() {
             let kind = graph.kind(op);
@@ -64,15 +67,17 @@ impl Pass for InferShapes {
                 if graph.is_unused(v) && graph.value_name(v).is_none() {
                     continue;
                 }
-                let Some(found) = refined(graph, &types, v) else {
-                    // What a pass made is not in the document yet. The module itself does not change.
-                    if graph.origin(op).is_none() && graph.ty(v).tensor().is_some() {
-                        let ty = graph.ty(v).clone();
-                        graph.declare_ty(v, ty);
-                    }
-                    continue;
-                };
                 let told = results.contains(&v);
+                let found = match refined(graph, &types, v) {
+                    Some(found) => found,
+                    // What a pass made is not in the document yet.
+                    None => match graph.ty(v) {
+                        Type::Tensor(ty) if has_records && !told && is_new(graph, v) => {
+                            Refined { ty: ty.clone(), stale: false }
+                        }
+                        _ => continue,
+                    },
+                };
                 if found.stale {
                     let (old, new) = (graph.ty(v), &found.ty);
                     let then =

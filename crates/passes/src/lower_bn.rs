@@ -154,10 +154,13 @@ impl LowerBn {
             LowerForm::MulAdd => {
                 let x = g.operand(op, 0);
                 let rank = x.and_then(|x| types.rank(x)).or(types.rank(Value::new(op, 0)));
-                let dtype = x.and_then(|x| types.dtype(x));
                 let axis = kind.axis as usize;
-                let (Some(rank), Some(dtype)) = (rank.filter(|&r| r > axis), dtype) else {
-                    return Err(FoldReason::UnknownRank { blocker: crate::Blocker::of(g, op) });
+                let blocker = || crate::Blocker::of(g, op);
+                let Some(rank) = rank.filter(|&r| r > axis) else {
+                    return Err(FoldReason::UnknownRank { blocker: blocker() });
+                };
+                let Some(dtype) = x.and_then(|x| types.dtype(x)) else {
+                    return Err(FoldReason::UnknownType { blocker: blocker() });
                 };
                 for k in [BinaryKind::Mul, BinaryKind::Add] {
                     if !g.capabilities().may_create(&k.into(), dtype) {

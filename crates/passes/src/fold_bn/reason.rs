@@ -83,6 +83,7 @@ pub enum FoldReason {
     PrecisionNarrowing { blocker: Blocker },
     ChannelMismatch { blocker: Blocker, expected: u64, found: u64 },
     UnknownRank { blocker: Blocker },
+    UnknownType { blocker: Blocker },
     UnsupportedType { blocker: Blocker, dtype: DType },
     NonFinite { what: &'static str, channel: usize },
     Overflow { what: Role, channel: Option<usize> },
@@ -115,6 +116,7 @@ impl FoldReason {
             | PrecisionNarrowing { blocker }
             | ChannelMismatch { blocker, .. }
             | UnknownRank { blocker }
+            | UnknownType { blocker }
             | UnsupportedType { blocker, .. } => Some(blocker),
             WeightsAbsent { blocker } | PairMismatch { blocker, .. } | NotSelected { blocker } => {
                 blocker.as_ref()
@@ -180,6 +182,7 @@ impl FoldReason {
             PrecisionNarrowing { .. } => "one element type on both sides of the cast",
             ChannelMismatch { .. } => "repair the model: the channel counts contradict each other",
             UnknownRank { .. } => "declare the rank of the data",
+            UnknownType { .. } => "give the data a certain element type, by a cast",
             UnsupportedType { .. } => "weights of type f64, f32, f16 or bf16",
             NonFinite { .. } => "repair the constant",
             Overflow { .. } => "a wider weight type",
@@ -217,6 +220,7 @@ impl Reason for FoldReason {
         "precision-narrowing",
         "channel-mismatch",
         "unknown-rank",
+        "unknown-type",
         "unsupported-type",
         "non-finite",
         "overflow",
@@ -253,6 +257,7 @@ impl Reason for FoldReason {
             PrecisionNarrowing { .. } => "precision-narrowing",
             ChannelMismatch { .. } => "channel-mismatch",
             UnknownRank { .. } => "unknown-rank",
+            UnknownType { .. } => "unknown-type",
             UnsupportedType { .. } => "unsupported-type",
             NonFinite { .. } => "non-finite",
             Overflow { .. } => "overflow",
@@ -340,6 +345,9 @@ impl fmt::Display for FoldReason {
             }
             UnknownRank { blocker } => {
                 write!(f, "the rank of the data of {blocker} is not known for certain")
+            }
+            UnknownType { blocker } => {
+                write!(f, "the element type of the data of {blocker} is not known for certain")
             }
             UnsupportedType { blocker, dtype } => {
                 write!(f, "the weight of {blocker} has type {dtype}")
