@@ -18,6 +18,7 @@ Kinds of chain:
     fan          one convolution that as many norms read
     fan-out      one activation that as many norms read, each before a convolution
     parallel     blocks of RepVGG: a convolution, another of one tap and a norm beside each other
+    term         one convolution that as many sums read, each with another one of the same value
 
 With --shared all norms read the same four parameter tensors and all convolutions the same bias, so that one constant
 has as many readers as there are blocks. The protobuf is encoded by hand: a hundred thousand blocks take seconds.
@@ -188,6 +189,12 @@ class Chain:
         y = self.op("Add", f"b{i}", [y, self.norm(f"o{i}", x, i + 2)])
         self.last = self.op("Relu", f"r{i}", [y])
 
+    def term(self, i):
+        if i == 0:
+            self.source = self.conv("c", "x", 0)
+        y = self.op("Relu", f"r{i}", [self.op("Add", f"b{i}", [self.source, self.conv(f"d{i}", "x", i)])])
+        self.last = y if i == 0 else self.op("Add", f"a{i}", [self.last, y])
+
     def concat(self, i):
         self.parts.append(self.conv(f"c{i}", "x", i))
 
@@ -211,7 +218,8 @@ class Chain:
 
 
 KINDS = {k: getattr(Chain, k.replace("-", "_")) for k in (
-    "plain", "joins", "open", "barred", "barred-sums", "norms", "sum", "concat", "beside", "fan", "fan-out", "parallel")}
+    "plain", "joins", "open", "barred", "barred-sums", "norms", "sum", "concat", "beside", "fan", "fan-out", "parallel",
+    "term")}
 
 
 def write(path, blocks, channels=4, kernel=1, shared=False, size=8, seed=7, kind="plain"):

@@ -88,7 +88,7 @@ fn simplifying_keeps_values() {
 
 #[test]
 fn merging_keeps_values() {
-    check("fold-bn,merge-parallel-linear,dce");
+    check("fixpoint(fold-bn,merge-parallel-linear,dce)");
 }
 
 #[test]

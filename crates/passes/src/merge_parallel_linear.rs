@@ -51,7 +51,8 @@ impl PassSpec for MergeParallelLinear {
         description: "\
 `conv(x; V, a) + conv(x; W, b)` becomes `conv(x; V + W, a + b)`, where the smaller kernel is added to the larger one at the
 taps that read the same positions. After `fold-bn` the blocks of RepVGG, MobileOne and FastViT come down to one
-convolution each: `fold-bn,merge-parallel-linear,dce`.
+convolution each: `fold-bn,merge-parallel-linear,dce`. A batch norm beside them may fold only
+once they are one: `fixpoint(fold-bn,merge-parallel-linear,dce)` goes on until nothing folds or merges.
 
 The terms may stand anywhere in a tree of `add` and `sub` whose partial sums nothing else reads. Strides, groups and layouts
 of convolutions agree, dilations where both kernels have more than one tap, and padding is such that both give as many
