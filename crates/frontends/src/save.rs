@@ -28,6 +28,10 @@ use std::{
 const JOB: u64 = 8 << 20;
 /// Bytes of a worker's buffer.
 const BUFFER: usize = 1 << 20;
+/// Ranges of sources below this are read with what follows them: documents are full of short ones.
+const SMALL: u64 = 16 << 10;
+/// Bytes read at once for the sake of small ranges.
+const AHEAD: u64 = 64 << 10;
 /// Outputs below this are written without threads: starting them costs more than it saves.
 const INLINE: u64 = 2 << 20;
 /// Computed chunks begin at multiples of this within their tensor: no element straddles two chunks.
@@ -215,7 +219,7 @@ impl<'a> Content<'a> {
         options: WriteOptions<'_>,
     ) -> Result<(), WriteError> {
         let mut done = 0;
-        let mut buffer = Vec::new();
+        let mut buffer = Buffer::default();
         for job in self.jobs() {
             self.run(&job, sources, &mut buffer, &mut |_, bytes| {
                 out.write_all(bytes)?;
@@ -246,7 +250,7 @@ impl<'a> Content<'a> {
         let (next, done, stop) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
         let failure: Mutex<Option<(usize, WriteError)>> = Mutex::new(None);
         let worker = || {
-            let mut buffer = Vec::new();
+            let mut buffer = Buffer::default();
             while !stop.load(Relaxed) {
                 let index = next.fetch_add(1, Relaxed);
                 let Some(job) = jobs.get(index) else { break };
@@ -338,9 +342,10 @@ impl<'a> Content<'a> {
         &self,
         job: &Job,
         sources: &[Source],
-        buffer: &mut Vec<u8>,
+        buffer: &mut Buffer,
         write: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
     ) -> Result<(), WriteError> {
+        let Buffer { bytes: buffer, ahead } = buffer;
         buffer.resize(BUFFER.min(self.len.try_into().unwrap_or(BUFFER)).max(CHUNK_ALIGN), 0);
         let (mut at, mut filled) = (job.at, 0);
         let (mut left, mut skip) = (job.len, job.skip);
@@ -370,7 +375,7 @@ impl<'a> Content<'a> {
                     Segment::Source { source, start, .. } => sources
                         .get(source as usize)
                         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-                        .and_then(|s| s.read_at(start + skip, chunk))
+                        .and_then(|s| ahead.read(s, source, start + skip, chunk))
                         .map_err(|error| WriteError::Read { source: source as usize, error })?,
                     Segment::Produced { index, .. } => {
                         self.produced[index as usize]
@@ -389,6 +394,44 @@ impl<'a> Content<'a> {
         if filled > 0 {
             write(at, &buffer[..filled]).map_err(WriteError::Write)?;
         }
+        Ok(())
+    }
+}
+
+/// What one worker reads and computes into.
+#[derive(Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    ahead: Ahead,
+}
+
+/// The last bytes that were read for the sake of a small range.
+#[derive(Default)]
+struct Ahead {
+    source: u32,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Ahead {
+    /// Fills `out` from `offset` of a source.
+    fn read(&mut self, from: &Source, source: u32, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let len = out.len() as u64;
+        if len >= SMALL {
+            return from.read_at(offset, out);
+        }
+        let end = self.start + self.bytes.len() as u64;
+        if self.source != source || offset < self.start || offset + len > end {
+            let ahead = AHEAD.min(from.len().saturating_sub(offset)).max(len);
+            self.bytes.resize(ahead as usize, 0);
+            if let Err(e) = from.read_at(offset, &mut self.bytes) {
+                self.bytes.clear();
+                return Err(e);
+            }
+            (self.source, self.start) = (source, offset);
+        }
+        let at = (offset - self.start) as usize;
+        out.copy_from_slice(&self.bytes[at..at + out.len()]);
         Ok(())
     }
 }
