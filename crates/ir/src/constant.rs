@@ -56,7 +56,7 @@ pub enum ConstData {
         hash: Option<u64>,
     },
     /// Computed from other entries when it is read.
-    Derived(Derived),
+    Derived(Arc<Derived>),
 }
 
 /// An entry of the pool.
@@ -96,7 +96,7 @@ impl From<io::Error> for ConstError {
 #[derive(Clone, Debug, Default)]
 pub struct ConstPool {
     entries: Vec<ConstEntry>,
-    interned: IndexMap<Derived, ConstId>,
+    interned: IndexMap<Arc<Derived>, ConstId>,
 }
 
 /// Whether a [`Step::Scatter`] on a tensor of `count` elements is well formed; positions that are absent may be anything.
@@ -415,8 +415,8 @@ impl ConstPool {
             ty = TensorType::of(ty.dtype, dims);
         }
         let derived = match &self.entry(base).data {
-            ConstData::Derived(d) => d.then(step),
-            _ => Derived::new(base, step),
+            ConstData::Derived(d) => Arc::new(d.then(step)),
+            _ => Arc::new(Derived::new(base, step)),
         };
         if let Some(&id) = self.interned.get(&derived) {
             return id;
