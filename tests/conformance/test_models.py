@@ -186,3 +186,21 @@ def test_report_is_one_json_object(tmp_path):
     done = harness.run("opt", MODELS / "resnet_tiny.onnx", "-o", tmp_path / "out.onnx", "--format=json")
     assert done.returncode == 0
     assert isinstance(json.loads(done.stdout), dict)
+
+
+@pytest.mark.parametrize("name", ["external", "mobilenet_v2_x025"])
+@pytest.mark.parametrize("which", ["keep", "single", "inline", "above=4KiB"])
+def test_external_data_where_asked_for(name, which, tmp_path):
+    src, dst = MODELS / f"{name}.onnx", tmp_path / "out.onnx"
+    assert harness.opt(src, dst, f"--external={which}").folded > 0
+    onnx.checker.check_model(str(dst))
+    tensors = onnx.load(dst, load_external_data=False).graph.initializer
+    outside = {t.name for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL}
+    where = {e.value for t in tensors for e in t.external_data if e.key == "location"}
+    sizes = {t.name: onnx.numpy_helper.to_array(t).nbytes for t in onnx.load(dst).graph.initializer}
+    if which != "keep":
+        least = {"single": 1 << 10, "above=4KiB": 4 << 10, "inline": 1 << 62}[which]
+        assert outside == {t for t, size in sizes.items() if size >= least}
+        assert len(where) == (which != "inline")
+    worst, engine = harness.compare(src, dst)
+    assert worst <= harness.tolerance(src, engine), f"{worst:.1e} by {engine}"

@@ -8,7 +8,7 @@ use crate::{
     reproducer,
     verify::{Engine, Reference, Verification, VerifyError, VerifyOptions},
 };
-use normfold_frontends::FrontendError;
+use normfold_frontends::{FrontendError, onnx::ExternalData};
 use normfold_ir::{Module, OpKind, Remark, RemarkArg, RemarkKind};
 use normfold_passes::{
     Instrumentation, Item, ManagerOptions, PassManager, PassRegistry, Pipeline, builtin,
@@ -45,6 +45,8 @@ pub struct SaveOptions<'a> {
     pub threads: usize,
     /// Told how many bytes of how many are written, from any thread.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Which tensors of an ONNX model have their data outside the document.
+    pub external: ExternalData,
     /// Whether and how the output is compared with the input before it gets its name. Nothing is written unless they compute
     /// the same.
     pub verify: Option<Verify<'a>>,
@@ -67,7 +69,7 @@ impl Verify<'_> {
 
 impl Default for SaveOptions<'_> {
     fn default() -> Self {
-        Self { threads: 1, progress: None, verify: None }
+        Self { threads: 1, progress: None, external: ExternalData::Keep, verify: None }
     }
 }
 

@@ -239,7 +239,9 @@ impl Opened {
         let refused = |why| Err(DriverError::NotWritable { path: path.to_path_buf(), why });
         match &self.origin {
             Origin::Onnx(document, _) => {
-                let mut how = onnx::SaveOptions::default().threads(options.threads);
+                let mut how = onnx::SaveOptions::default()
+                    .threads(options.threads)
+                    .external(options.external);
                 if let Some(progress) = options.progress {
                     how = how.progress(progress);
                 }

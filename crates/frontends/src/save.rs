@@ -14,15 +14,16 @@ pub use target::{Check, write_file};
 pub(crate) use target::{Staged, explain, resolve, write_checked};
 
 use crate::bytes::Source;
-use sha2::{Digest, Sha256};
 use std::{
     fmt,
+    hash::Hasher as _,
     io::{self, Write},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
+use twox_hash::XxHash3_64;
 
 /// Bytes of one job.
 const JOB: u64 = 8 << 20;
@@ -234,17 +235,17 @@ impl<'a> Content<'a> {
     }
 
     /// Writes everything by positioned writes over a pool of threads: `write` gets offsets in any order. With `digest`, gives
-    /// a SHA-256 over the SHA-256 of each job: jobs depend on the content alone, so the digest does, too.
+    /// the XXH3 of the XXH3 of each job: jobs depend on the content alone, so the digest does, too.
     pub(crate) fn write_at(
         &self,
         sources: &[Source],
         write: &(dyn Fn(u64, &[u8]) -> io::Result<()> + Sync),
         options: WriteOptions<'_>,
         digest: bool,
-    ) -> Result<Option<[u8; 32]>, WriteError> {
+    ) -> Result<Option<u64>, WriteError> {
         let jobs = self.jobs();
-        let digests: Mutex<Vec<[u8; 32]>> =
-            Mutex::new(if digest { vec![[0; 32]; jobs.len()] } else { Vec::new() });
+        let digests: Mutex<Vec<u64>> =
+            Mutex::new(if digest { vec![0; jobs.len()] } else { Vec::new() });
         let threads =
             if self.len < INLINE { 1 } else { options.threads.clamp(1, jobs.len().max(1)) };
         let (next, done, stop) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
@@ -254,11 +255,11 @@ impl<'a> Content<'a> {
             while !stop.load(Relaxed) {
                 let index = next.fetch_add(1, Relaxed);
                 let Some(job) = jobs.get(index) else { break };
-                let mut sha = digest.then(Sha256::new);
+                let mut hash = digest.then(XxHash3_64::new);
                 let result = self.run(job, sources, &mut buffer, &mut |at, bytes| {
                     write(at, bytes)?;
-                    if let Some(sha) = &mut sha {
-                        sha.update(bytes);
+                    if let Some(hash) = &mut hash {
+                        hash.write(bytes);
                     }
                     let n = bytes.len() as u64;
                     let done = done.fetch_add(n, Relaxed) + n;
@@ -267,10 +268,10 @@ impl<'a> Content<'a> {
                     }
                     Ok(())
                 });
-                if let Some(sha) = sha {
+                if let Some(hash) = hash {
                     let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
                     if let Some(d) = digests.get_mut(index) {
-                        *d = sha.finalize().into();
+                        *d = hash.finish();
                     }
                 }
                 if let Err(e) = result {
@@ -296,7 +297,9 @@ impl<'a> Content<'a> {
             Some((_, e)) => Err(e),
             None if digest => {
                 let digests = digests.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Ok(Some(Sha256::digest(digests.as_flattened()).into()))
+                let mut hash = XxHash3_64::new();
+                digests.iter().for_each(|d| hash.write(&d.to_le_bytes()));
+                Ok(Some(hash.finish()))
             }
             None => Ok(None),
         }

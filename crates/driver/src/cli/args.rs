@@ -2,7 +2,9 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use std::path::PathBuf;
+use normfold_driver::passes::OptionValue;
+use normfold_frontends::onnx::ExternalData;
+use std::{path::PathBuf, str::FromStr};
 
 /// Exit codes as `--help` prints them; docs/cli.md says the same.
 const EXIT_CODES: &str = "\
@@ -133,6 +135,10 @@ pub(crate) struct OptArgs {
     /// Threads that write the output; 0 for one per processor
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
+    /// Which tensors of an ONNX model lie in a file beside it: keep (those that do), single (all from 1 KiB on), inline
+    /// (none), above=SIZE
+    #[arg(long, value_name = "WHICH", default_value = "keep")]
+    pub(crate) external: External,
     /// Compare what the output computes with what the input computes; unless they are equal, nothing is written
     #[arg(long, help_heading = "Verification")]
     pub(crate) verify: bool,
@@ -168,6 +174,29 @@ pub(crate) struct OptArgs {
     /// Write the pipeline and the IR before it to FILE, complete with weights
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Debugging")]
     pub(crate) reproducer: Option<PathBuf>,
+}
+
+/// What `--external` says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct External(pub(crate) ExternalData);
+
+impl FromStr for External {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(match text {
+            "keep" => ExternalData::Keep,
+            "single" => ExternalData::SINGLE,
+            "inline" => ExternalData::Inline,
+            _ => match text.strip_prefix("above=") {
+                Some(size) => {
+                    let told = |expected| format!("SIZE of above=SIZE is {expected}");
+                    ExternalData::Above(<u64 as OptionValue>::parse(Some(size)).map_err(told)?)
+                }
+                None => return Err("valid: keep, single, inline, above=SIZE".into()),
+            },
+        }))
+    }
 }
 
 /// Options of `explain`.

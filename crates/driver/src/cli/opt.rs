@@ -13,6 +13,7 @@ use normfold_driver::{
     ir::text::{self, PrintOptions},
     passes::{Instrumentation, ManagerOptions},
 };
+use normfold_frontends::onnx::ExternalData;
 use normfold_frontends::save::{Content, WriteOptions, write_file};
 use std::{
     cell::RefCell,
@@ -52,6 +53,9 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
     }
     if args.verify && (args.output.is_none() || args.emit.is_some()) {
         return Err(Failure::Usage("--verify compares what -o FILE writes, and needs it".into()));
+    }
+    if args.external.0 != ExternalData::Keep && (args.output.is_none() || args.emit.is_some()) {
+        return Err(Failure::Usage("--external is about what -o FILE writes, and needs it".into()));
     }
     if !args.verify && args.judge.is_given() {
         return Err(Failure::Usage(
@@ -102,7 +106,8 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
             let tell = |done, total| progress.set(done, total);
             let verify = engine.as_deref().map(|engine| Verify { engine, options: &judge });
             let threads = threads(args.threads);
-            let save = SaveOptions { threads, progress: Some(&tell), verify };
+            let external = args.external.0;
+            let save = SaveOptions { threads, progress: Some(&tell), external, verify };
             let result =
                 driver.run_and_save(&mut opened, &pipeline, path, &options, &save, &mut watchers);
             progress.finish();

@@ -263,3 +263,31 @@ fn a_closed_pipe_is_no_error() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+#[test]
+fn external_data_is_where_it_was_asked_for() {
+    let place = Place::new();
+    place.copy("mobilenet_v2_x025.onnx");
+    let run =
+        |external: &str| place.run(&["opt", "mobilenet_v2_x025.onnx", "-o", "o.onnx", external]);
+    assert_eq!(run("--external=above=16KiB").code, Some(0));
+    let [data] = &place.others(&["mobilenet_v2_x025.onnx", "o.onnx"])[..] else {
+        panic!("one file")
+    };
+    assert!(data.starts_with("o.") && data.ends_with(".weights.bin"), "{data}");
+    for (wrong, told) in [
+        ("--external=above", "valid: keep, single, inline, above=SIZE"),
+        ("--external=above=-1", "SIZE of above=SIZE is a number, or a size such as 64MiB"),
+    ] {
+        let outcome = run(wrong);
+        assert_eq!(outcome.code, Some(2));
+        assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    }
+    let outcome = place.run(&["opt", "mobilenet_v2_x025.onnx", "--external=single"]);
+    assert_eq!(outcome.code, Some(2));
+    assert!(
+        outcome.stderr.contains("--external is about what -o FILE writes"),
+        "{}",
+        outcome.stderr
+    );
+}

@@ -4,7 +4,7 @@ use super::{
     capabilities::OnnxCapabilities,
     export::{
         Counts, Export, Imported,
-        outside::{NewFile, locations},
+        outside::{ExternalData, NewFile, Policy, locations},
     },
     external::ExternalFiles,
     import,
@@ -20,6 +20,7 @@ use crate::{
 };
 use normfold_ir::{ConstId, Module, RoundingStats};
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -47,9 +48,17 @@ pub struct SaveOptions<'a> {
     /// Looks at the finished document before it gets its name: it stands under another one in the directory of the output,
     /// its external data beside it. `false` drops it, and the new external data.
     pub check: Option<&'a Check<'a>>,
+    /// Which tensors have their data outside the document.
+    pub external: ExternalData,
 }
 
 impl<'a> SaveOptions<'a> {
+    /// With that choice of tensors whose data is outside the document.
+    pub fn external(mut self, external: ExternalData) -> Self {
+        self.external = external;
+        self
+    }
+
     /// With that many threads.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
@@ -181,7 +190,8 @@ impl OnnxDocument {
 
     /// Writes the document with the module's changes to a file, by way of a fresh file beside it. The input may be the output.
     ///
-    /// Without changes the output is byte for byte the input. Rewritten external data, and all large tensors of a model that
+    /// Without changes the output is byte for byte the input, unless [`SaveOptions::external`] asks for other external data
+    /// than [`ExternalData::Keep`]. With that, rewritten external data, and all large tensors of a model that
     /// would pass protobuf's 2 GiB, go into a new file beside the output whose name carries a digest of its content. External
     /// data that did not change is copied when the output is in another directory.
     ///
@@ -217,17 +227,18 @@ impl OnnxDocument {
         let real = resolve(target)?;
         let place = real.as_deref().and_then(Place::of);
 
+        let asked = Policy::Asked(options.external);
         let mut file =
-            if place.is_some() { NewFile::plan(&export, false)? } else { NewFile::default() };
+            if place.is_some() { NewFile::plan(&export, asked)? } else { NewFile::default() };
         let location =
             |digest: &str| place.as_ref().map_or_else(String::new, |p| p.location(digest));
         let placeholder = location("0000000000000000");
         let (mut content, mut counts) = export.content(&file.references(&export, &placeholder))?;
         if content.len() > largest && !content.is_source(0..self.source.len()) {
-            if place.is_none() {
+            if place.is_none() || options.external != ExternalData::Keep {
                 return Err(too_large(&content));
             }
-            file = NewFile::plan(&export, true)?;
+            file = NewFile::plan(&export, Policy::TooLarge)?;
             (content, counts) = export.content(&file.references(&export, &placeholder))?;
             if content.len() > largest {
                 return Err(too_large(&content));
@@ -236,6 +247,7 @@ impl OnnxDocument {
 
         let mut report = SaveReport { bytes: content.len(), ..SaveReport::default() };
         let mut written = Written::default();
+        let mut destinations = file.references(&export, &placeholder);
         let total = content.len() + file.content(&export).len();
         let mut before = 0;
         if let Some(place) = &place {
@@ -247,15 +259,17 @@ impl OnnxDocument {
                     |done: u64, _: u64| options.progress.iter().for_each(|p| p(done, total));
                 let write = WriteOptions { threads: options.threads, progress: Some(&progress) };
                 let staged = Staged::write(&outside, &[], &[], &name, write, true)?;
-                let digest = hex(&staged.digest.unwrap_or_default());
+                let digest = format!("{:016x}", staged.digest.unwrap_or_default());
                 let location = location(&digest);
-                (content, counts) = export.content(&file.references(&export, &location))?;
+                destinations = file.references(&export, &location);
+                (content, counts) = export.content(&destinations)?;
                 let path = place.directory.join(&location);
                 written.note(&path);
                 staged.rename_to(&path)?;
                 report.external.push((path, before));
             }
-            self.keep_external(&export, place, &mut written, &mut report)?;
+            let named = locations(&export, &destinations)?;
+            self.keep_external(&named, place, &mut written, &mut report)?;
         }
         let progress =
             |done: u64, _: u64| options.progress.iter().for_each(|p| p(before + done, total));
@@ -268,11 +282,11 @@ impl OnnxDocument {
         Ok(finish(report, counts, measured))
     }
 
-    /// Writes the document with the module's changes to `out`, in order, without threads. External data stays where it is; a
-    /// rewritten external tensor comes into the document.
+    /// Writes the document with the module's changes to `out`, in order, without threads. External data stays where it is
+    /// unless [`ExternalData::Inline`] is asked for; a rewritten external tensor comes into the document.
     ///
     /// # Errors
-    /// As [`OnnxDocument::save`]; the document would pass protobuf's 2 GiB.
+    /// As [`OnnxDocument::save`]; the document would pass protobuf's 2 GiB; [`ExternalData::Above`] is asked for.
     pub fn save_to(
         &self,
         module: &Module,
@@ -287,7 +301,15 @@ impl OnnxDocument {
             &self.imported,
             weights,
         )?;
-        let (content, counts) = export.content(&NewFile::default().references(&export, ""))?;
+        let file = match options.external {
+            ExternalData::Keep => NewFile::default(),
+            ExternalData::Inline => NewFile::plan(&export, Policy::Asked(ExternalData::Inline))?,
+            ExternalData::Above(_) => {
+                let limit = "external data needs a directory to be written to".into();
+                return Err(FrontendError::Limit { place: "output".into(), limit });
+            }
+        };
+        let (content, counts) = export.content(&file.references(&export, ""))?;
         if content.len() > LARGEST && !content.is_source(0..self.source.len()) {
             return Err(too_large(&content));
         }
@@ -304,7 +326,7 @@ impl OnnxDocument {
     /// Copies external files that are still named to the output's directory, unless that is where they are.
     fn keep_external(
         &self,
-        export: &Export<'_>,
+        named: &BTreeSet<String>,
         place: &Place,
         written: &mut Written,
         report: &mut SaveReport,
@@ -315,7 +337,6 @@ impl OnnxDocument {
         if same(base, &place.directory) {
             return Ok(());
         }
-        let named = locations(export)?;
         for (location, source) in opened.into_iter().filter(|(l, _)| named.contains(&**l)) {
             let path = place.directory.join(&*location);
             if same(&base.join(&*location), &path) {
@@ -358,10 +379,6 @@ fn too_large(content: &Content<'_>) -> FrontendError {
             content.len()
         ),
     }
-}
-
-fn hex(digest: &[u8; 32]) -> String {
-    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
 fn same_content(source: &Source, path: &Path) -> io::Result<bool> {

@@ -12,10 +12,7 @@ mod value_info;
 use super::{
     model::{GraphOwner, GraphTable, GraphView, MAIN, Model, Origin},
     names::{self, FreshNames, GraphNames, Interface},
-    writer::{
-        DOCUMENT, replace,
-        tensor::{Outside, Weights},
-    },
+    writer::{DOCUMENT, replace, tensor::Weights},
 };
 use crate::{FrontendError, save::Content};
 use normfold_ir::{ConstId, Graph, GraphId, Module, OpId, OpKind, Value};
@@ -247,13 +244,13 @@ impl<'a> Export<'a> {
         Ok(names)
     }
 
-    /// The whole document with every change made. `outside` says which constants' data leaves the file.
+    /// The whole document with every change made. `outside` says which constants' data leaves the file or comes into it.
     ///
     /// # Errors
     /// A record is malformed, or a change cannot be said in the document's opset.
     pub(crate) fn content(
         &self,
-        outside: &HashMap<(u32, OpId), Outside>,
+        outside: &outside::Destinations,
     ) -> Result<(Content<'a>, Counts), FrontendError> {
         let mut counts = Counts::default();
         let mut bodies: HashMap<u64, Content<'a>> = HashMap::new();

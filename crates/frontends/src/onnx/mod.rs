@@ -31,3 +31,4 @@ mod wire;
 mod writer;
 
 pub use document::{OnnxDocument, OpenOptions, SaveOptions, SaveReport};
+pub use export::outside::ExternalData;

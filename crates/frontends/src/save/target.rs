@@ -105,7 +105,7 @@ pub(crate) fn explain(e: WriteError, names: &[PathBuf], target: &Path) -> Fronte
 pub(crate) struct Staged {
     fresh: Fresh,
     /// Of the content, when asked for.
-    pub(crate) digest: Option<[u8; 32]>,
+    pub(crate) digest: Option<u64>,
 }
 
 impl Staged {

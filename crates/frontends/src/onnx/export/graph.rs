@@ -70,7 +70,7 @@ impl<'c> Edits<'c> {
 pub(super) struct Writer<'e, 'a> {
     export: &'e Export<'a>,
     plan: &'e GraphPlan<'a>,
-    outside: &'e HashMap<(u32, OpId), Outside>,
+    outside: &'e super::outside::Destinations,
     nodes: Edits<'a>,
     initializers: Edits<'a>,
     /// Sparse initializers that go.
@@ -95,7 +95,7 @@ impl<'e, 'a> Writer<'e, 'a> {
     pub(super) fn new(
         export: &'e Export<'a>,
         plan: &'e GraphPlan<'a>,
-        outside: &'e HashMap<(u32, OpId), Outside>,
+        outside: &'e super::outside::Destinations,
     ) -> Self {
         Self {
             export,
@@ -175,8 +175,9 @@ impl<'e, 'a> Writer<'e, 'a> {
         let OpKind::Constant(c) = self.plan.graph.kind(op) else { return None };
         let table = self.plan.view.index;
         let before = self.export.imported.constant(table, self.plan.graph.origin(op)?);
-        let outside = self.outside.get(&(table, op)).cloned();
-        (before != Some(c.entry) || outside.is_some()).then_some((c.entry, outside))
+        let destination = self.outside.get(&(table, op));
+        (before != Some(c.entry) || destination.is_some())
+            .then_some((c.entry, destination.cloned().flatten()))
     }
 
     fn node(
@@ -313,7 +314,7 @@ impl<'e, 'a> Writer<'e, 'a> {
     fn new_initializer(&mut self, op: OpId) -> Result<(), FrontendError> {
         let OpKind::Constant(c) = self.plan.graph.kind(op) else { return Ok(()) };
         let name = self.name(op, 0);
-        let outside = self.outside.get(&(self.plan.view.index, op)).cloned();
+        let outside = self.outside.get(&(self.plan.view.index, op)).cloned().flatten();
         self.added.push(self.export.weights.tensor(c.entry, &name, outside)?);
         self.list_input(op, &name)?;
         self.present.insert(name);
@@ -355,7 +356,7 @@ impl<'e, 'a> Writer<'e, 'a> {
             let outputs: Vec<&str> = graph.results(op).map(|v| self.plan.name(v)).collect();
             let content = if let OpKind::Constant(c) = graph.kind(op) {
                 let output = outputs.first().copied().unwrap_or("");
-                let outside = self.outside.get(&(self.plan.view.index, op)).cloned();
+                let outside = self.outside.get(&(self.plan.view.index, op)).cloned().flatten();
                 new_constant(output, self.export.weights.tensor(c.entry, "", outside)?)
             } else {
                 let inputs: Vec<&str> =

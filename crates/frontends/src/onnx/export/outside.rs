@@ -17,6 +17,36 @@ use std::collections::{BTreeSet, HashMap};
 
 /// Tensors below this stay in the model file.
 const SMALL: u64 = 1 << 10;
+
+/// Which tensors have their data outside the document.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ExternalData {
+    /// Those that had it there. What was not rewritten stays in the file where it was; what was goes into a new one. When
+    /// the document would pass protobuf's 2 GiB, everything from 1 KiB on goes there.
+    #[default]
+    Keep,
+    /// Those of that many bytes and more, all in one new file; all others are in the document.
+    Above(u64),
+    /// None, but for tensors in attributes of ops other than Constant, which stay where they are.
+    Inline,
+}
+
+impl ExternalData {
+    /// Every tensor from 1 KiB on, all in one new file.
+    pub const SINGLE: Self = ExternalData::Above(SMALL);
+}
+
+/// What moves into the new file.
+#[derive(Clone, Copy)]
+pub(crate) enum Policy {
+    Asked(ExternalData),
+    /// The document would be too large: everything but what is outside as it is.
+    TooLarge,
+}
+
+/// Where the data of constants goes, by graph and op; `None` for those whose data comes into the document.
+pub(crate) type Destinations = HashMap<(u32, OpId), Option<Outside>>;
+
 /// Tensors begin at multiples of this in their file, so that readers can map them page by page.
 const ALIGNMENT: u64 = 4096;
 
@@ -32,24 +62,30 @@ struct Moved {
 #[derive(Default)]
 pub(crate) struct NewFile {
     moved: Vec<Moved>,
+    /// What comes from outside into the document.
+    inlined: Vec<(u32, OpId)>,
     len: u64,
 }
 
 impl NewFile {
-    /// Rewritten tensors that were external stay so; `everything` moves all other large ones, too.
-    pub(crate) fn plan(export: &Export<'_>, everything: bool) -> Result<Self, FrontendError> {
+    /// Decides for every constant.
+    pub(crate) fn plan(export: &Export<'_>, policy: Policy) -> Result<Self, FrontendError> {
         let mut file = Self::default();
+        // What a new constant without a record needs to go outside.
+        let least = match policy {
+            Policy::Asked(ExternalData::Above(least)) => Some(least),
+            Policy::TooLarge => Some(SMALL),
+            Policy::Asked(ExternalData::Keep | ExternalData::Inline) => None,
+        };
         for plan in export.plans.iter().flatten() {
             for (number, op) in plan.by_record.iter().enumerate() {
                 if let Some(op) = *op {
-                    file.consider(export, plan, number as u32, op, everything)?;
+                    file.consider(export, plan, number as u32, op, policy)?;
                 }
             }
-            if everything {
-                for &op in plan.nodes.iter().chain(&plan.constants) {
-                    if let OpKind::Constant(c) = plan.graph.kind(op) {
-                        file.push(export, plan, op, c.entry);
-                    }
+            for &op in plan.nodes.iter().chain(&plan.constants) {
+                if let (OpKind::Constant(c), Some(least)) = (plan.graph.kind(op), least) {
+                    file.push(export, plan, op, c.entry, least);
                 }
             }
         }
@@ -62,11 +98,11 @@ impl NewFile {
         plan: &GraphPlan<'_>,
         number: u32,
         op: OpId,
-        everything: bool,
+        policy: Policy,
     ) -> Result<(), FrontendError> {
         let OpKind::Constant(c) = plan.graph.kind(op) else { return Ok(()) };
         let changed = export.imported.constant(plan.view.index, number) != Some(c.entry);
-        if !changed && !everything {
+        if !changed && matches!(policy, Policy::Asked(ExternalData::Keep)) {
             return Ok(());
         }
         let external = match plan.table().origin(number) {
@@ -78,22 +114,42 @@ impl NewFile {
             },
             Origin::SparseInitializer(_) | Origin::Input(_) => return Ok(()),
         };
-        let moves = if everything { changed || !external } else { external };
-        if moves {
-            self.push(export, plan, op, c.entry);
+        let moved = match policy {
+            Policy::Asked(ExternalData::Keep) if external => {
+                self.push(export, plan, op, c.entry, SMALL)
+            }
+            Policy::TooLarge if changed || !external => self.push(export, plan, op, c.entry, SMALL),
+            Policy::Asked(ExternalData::Above(least)) => {
+                self.push(export, plan, op, c.entry, least)
+            }
+            Policy::Asked(_) => false,
+            // It stays outside as it is.
+            Policy::TooLarge => true,
+        };
+        if external && !moved {
+            self.inlined.push((plan.view.index, op));
         }
         Ok(())
     }
 
-    fn push(&mut self, export: &Export<'_>, plan: &GraphPlan<'_>, op: OpId, entry: ConstId) {
+    /// Whether a constant goes into the new file: it is large enough.
+    fn push(
+        &mut self,
+        export: &Export<'_>,
+        plan: &GraphPlan<'_>,
+        op: OpId,
+        entry: ConstId,
+        least: u64,
+    ) -> bool {
         let pool = export.weights.pool;
-        if pool.dtype(entry) == DType::Str || pool.byte_len(entry) < SMALL {
-            return;
+        if pool.dtype(entry) == DType::Str || pool.byte_len(entry) < least.max(1) {
+            return false;
         }
         let offset = self.len.next_multiple_of(ALIGNMENT);
         self.len = offset + pool.byte_len(entry);
         let name = plan.name(plan.graph.result(op, 0)).to_owned();
         self.moved.push(Moved { key: (plan.view.index, op), entry, name, offset });
+        true
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -111,22 +167,22 @@ impl NewFile {
     }
 
     /// What the records say once the file has that name.
-    pub(crate) fn references(
-        &self,
-        export: &Export<'_>,
-        location: &str,
-    ) -> HashMap<(u32, OpId), Outside> {
+    pub(crate) fn references(&self, export: &Export<'_>, location: &str) -> Destinations {
         let outside = |m: &Moved| Outside {
             location: location.to_owned(),
             offset: m.offset,
             len: export.weights.pool.byte_len(m.entry),
         };
-        self.moved.iter().map(|m| (m.key, outside(m))).collect()
+        let moved = self.moved.iter().map(|m| (m.key, Some(outside(m))));
+        moved.chain(self.inlined.iter().map(|&key| (key, None))).collect()
     }
 }
 
 /// Locations that the records which stay as they are still name.
-pub(crate) fn locations(export: &Export<'_>) -> Result<BTreeSet<String>, FrontendError> {
+pub(crate) fn locations(
+    export: &Export<'_>,
+    gone: &Destinations,
+) -> Result<BTreeSet<String>, FrontendError> {
     let mut found = BTreeSet::new();
     let mut note = |tensor: &TensorView<'_>| {
         if let Storage::External(entries) = &tensor.storage {
@@ -139,6 +195,7 @@ pub(crate) fn locations(export: &Export<'_>) -> Result<BTreeSet<String>, Fronten
         let stays = |number: u32, op: OpId| match plan.graph.kind(op) {
             OpKind::Constant(c) => {
                 export.imported.constant(plan.view.index, number) == Some(c.entry)
+                    && !gone.contains_key(&(plan.view.index, op))
             }
             _ => true,
         };

@@ -78,6 +78,101 @@ fn rewritten_external_data_goes_to_a_new_file() {
     assert!(bytes.len() > 4000);
 }
 
+/// Per constant: where the document says that its data is, and its last element.
+fn storage(path: &Path) -> Vec<(String, Option<String>, f64)> {
+    let bytes = fs::read(path).unwrap();
+    let table = ModelTable::scan(&bytes).unwrap();
+    let model = Model::new(&bytes, &table);
+    let (_, out) = OnnxDocument::open(path, &OpenOptions::default()).unwrap();
+    let g = out.graph(out.main().unwrap());
+    let view = model.graph(0).unwrap();
+    let one = |i| {
+        let t = view.initializer(i).unwrap();
+        let OpKind::Constant(c) = g.kind(op_of(g, t.name)) else { panic!("{}", t.name) };
+        let last = out.constants.count(c.entry) - 1;
+        let location = match &t.storage {
+            crate::onnx::model::Storage::External(entries) => {
+                let offset = entries.iter().find(|(k, _)| *k == "offset").unwrap().1;
+                assert!(offset.parse::<u64>().unwrap().is_multiple_of(4096), "{offset}");
+                Some(entries.iter().find(|(k, _)| *k == "location").unwrap().1.to_owned())
+            }
+            _ => None,
+        };
+        (t.name.to_owned(), location, out.constants.element_f64(c.entry, last).unwrap())
+    };
+    (0..view.table.initializers.len()).map(one).collect()
+}
+
+#[test]
+fn external_data_can_be_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let m = external(dir.path());
+    let inline: Vec<f32> = (0..300).map(|i| i as f32).collect();
+    let tensors = ["a", "b"].map(|name| tensor_f32(name, &[300], &inline));
+    let small = tensor_float_data("c", &[2], &[1.0, 7.0]);
+    // The model of two external tensors, with three in the document.
+    let nodes = vec![node("Add", &["u", "v"], &["y"]), node("Sum", &["a", "b", "c"], &["z"])];
+    let more =
+        graph(nodes, [tensors.to_vec(), vec![small]].concat(), vec![], vec![value("y", &[1000])]);
+    let (u, v) = {
+        let t = |name: &str, at: &str| {
+            let entries = [("location", "w.bin"), ("offset", at), ("length", "4000")];
+            tensor_external(name, &[1000], &entries)
+        };
+        (t("u", "0"), t("v", "4000"))
+    };
+    fs::write(&m, model(8, 17, more.msg(5, u).msg(5, v)).0).unwrap();
+    let before = (fs::read(&m).unwrap(), fs::read(dir.path().join("w.bin")).unwrap());
+    let (doc, mut module) = OnnxDocument::open(&m, &OpenOptions::default()).unwrap();
+    let target = dir.path().join("out.onnx");
+    for changed in [false, true] {
+        if changed {
+            let id = module.main().unwrap();
+            double(&mut module, id, "v");
+        }
+        let v = if changed { 1998.0 } else { 999.0 };
+        for (external, outside) in [
+            (ExternalData::SINGLE, "abuv"),
+            (ExternalData::Above(1), "abcuv"),
+            (ExternalData::Above(1201), "uv"),
+            (ExternalData::Above(1 << 20), ""),
+            (ExternalData::Inline, ""),
+        ] {
+            let options = SaveOptions::default().threads(2).external(external);
+            let report = doc.save(&module, &target, options).unwrap();
+            let found = storage(&target);
+            assert_eq!(found.len(), 5);
+            let file =
+                report.external.first().map(|(p, _)| p.file_name().unwrap().to_str().unwrap());
+            for (name, location, last) in found {
+                let expected = file.filter(|_| outside.contains(&name));
+                assert_eq!(location.as_deref(), expected, "{name} {external:?}");
+                let want = match &*name {
+                    "u" => 999.0,
+                    "v" => v,
+                    "c" => 7.0,
+                    _ => 299.0,
+                };
+                assert_eq!(last, want, "{name} {external:?}");
+            }
+            assert_eq!(report.external.len(), usize::from(!outside.is_empty()), "{external:?}");
+            // What was asked for is what a second run finds.
+            let (again, module) = OnnxDocument::open(&target, &OpenOptions::default()).unwrap();
+            let mut bytes = Vec::new();
+            again.save_to(&module, &mut bytes, SaveOptions::default()).unwrap();
+            assert!(bytes == fs::read(&target).unwrap());
+        }
+    }
+    assert!(before == (fs::read(&m).unwrap(), fs::read(dir.path().join("w.bin")).unwrap()));
+    let mut bytes = Vec::new();
+    let single = SaveOptions::default().external(ExternalData::SINGLE);
+    let e = doc.save_to(&module, &mut bytes, single).unwrap_err();
+    assert!(e.to_string().contains("directory"), "{e}");
+    let inline = SaveOptions::default().external(ExternalData::Inline);
+    let e = doc.save_within(&module, &target, inline, 5000).unwrap_err();
+    assert!(e.to_string().contains("2 GiB"), "{e}");
+}
+
 #[test]
 fn external_data_follows_to_another_directory() {
     let dir = tempfile::tempdir().unwrap();
