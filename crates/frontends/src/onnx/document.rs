@@ -269,7 +269,7 @@ impl OnnxDocument {
                 report.external.push((path, before));
             }
             let named = locations(&export, &destinations)?;
-            self.keep_external(&named, place, &mut written, &mut report)?;
+            self.keep_external(&named, place, options.threads, &mut written, &mut report)?;
         }
         let progress =
             |done: u64, _: u64| options.progress.iter().for_each(|p| p(before + done, total));
@@ -328,6 +328,7 @@ impl OnnxDocument {
         &self,
         named: &BTreeSet<String>,
         place: &Place,
+        threads: usize,
         written: &mut Written,
         report: &mut SaveReport,
     ) -> Result<(), FrontendError> {
@@ -359,7 +360,8 @@ impl OnnxDocument {
             content.source(0, 0..source.len());
             let names = [base.join(&*location)];
             written.note(&path);
-            write_file(&content, &[source], &names, &path, WriteOptions::default())?;
+            let write = WriteOptions { threads, progress: None };
+            write_file(&content, &[source], &names, &path, write)?;
             report.external.push((path, content.len()));
         }
         Ok(())
