@@ -8,6 +8,7 @@ mod output;
 mod progress;
 mod reference;
 mod render;
+mod signals;
 mod summary;
 mod trace;
 mod verify;
@@ -113,6 +114,7 @@ fn parse() -> Result<Cli, clap::Error> {
 fn dispatch(command: Command, global: &Global, out: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Opt(args) => {
+            signals::install();
             let session = logging::start(global, args.source.trace.as_deref())?;
             let result = opt::run(&args, out);
             session.finish().and(result)

@@ -47,6 +47,8 @@ pub struct SaveOptions<'a> {
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
     /// Which tensors of an ONNX model have their data outside the document.
     pub external: ExternalData,
+    /// Whether the files outlast a loss of power from when the call returns. Takes as long as the disk does.
+    pub sync: bool,
     /// Whether and how the output is compared with the input before it gets its name. Nothing is written unless they compute
     /// the same.
     pub verify: Option<Verify<'a>>,
@@ -69,7 +71,7 @@ impl Verify<'_> {
 
 impl Default for SaveOptions<'_> {
     fn default() -> Self {
-        Self { threads: 1, progress: None, external: ExternalData::Keep, verify: None }
+        Self { threads: 1, progress: None, external: ExternalData::Keep, sync: false, verify: None }
     }
 }
 

@@ -151,9 +151,18 @@ impl Opened {
     /// # Errors
     /// Weights that are to be shown cannot be read, or the file cannot be written.
     pub fn write_text(&self, path: &Path, options: &PrintOptions) -> Result<u64, DriverError> {
+        self.write_text_with(path, options, WriteOptions::default())
+    }
+
+    fn write_text_with(
+        &self,
+        path: &Path,
+        options: &PrintOptions,
+        how: WriteOptions<'_>,
+    ) -> Result<u64, DriverError> {
         let mut content = Content::new();
         content.bytes(self.to_text(options)?.as_bytes());
-        write_file(&content, &[], &[], path, WriteOptions::default())
+        write_file(&content, &[], &[], path, how)
             .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
         Ok(content.len())
     }
@@ -241,7 +250,8 @@ impl Opened {
             Origin::Onnx(document, _) => {
                 let mut how = onnx::SaveOptions::default()
                     .threads(options.threads)
-                    .external(options.external);
+                    .external(options.external)
+                    .sync(options.sync);
                 if let Some(progress) = options.progress {
                     how = how.progress(progress);
                 }
@@ -258,7 +268,9 @@ impl Opened {
                 Ok(Saved { bytes: written.bytes, files, rounding, verification: None })
             }
             Origin::Text(_) => {
-                let bytes = self.write_text(path, &PrintOptions { weights: Weights::Full })?;
+                let how = WriteOptions { sync: options.sync, ..WriteOptions::default() };
+                let full = PrintOptions { weights: Weights::Full };
+                let bytes = self.write_text_with(path, &full, how)?;
                 let files = vec![path.to_path_buf()];
                 Ok(Saved { bytes, files, rounding: None, verification: None })
             }

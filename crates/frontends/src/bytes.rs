@@ -1,16 +1,20 @@
 //! Where the bytes of a document are: a mapped file or memory.
 
-use std::{fmt, fs::File, io, ops::Range, path::Path, sync::Arc};
+use std::{fmt, fs::File, io, ops::Range, path::Path, sync::Arc, time::SystemTime};
 
 /// A file, mapped for reading and open for positioned reads.
 ///
 /// What is parsed is read through the map; what is copied into an output is read through the file, because a file that is
-/// truncated meanwhile then is an error instead of a signal (and because it is faster).
+/// truncated meanwhile then is an error instead of a signal (and because it is faster). What is read through the map, the
+/// structure of a document and the parameters that passes look at, is out of reach of such care: a file that loses these
+/// bytes while they are read ends the process by SIGBUS.
 pub struct MappedFile {
     /// `None` for an empty file, which cannot be mapped.
     map: Option<memmap2::Mmap>,
     file: File,
     len: u64,
+    /// When it was last written to, where the system says so.
+    modified: Option<SystemTime>,
 }
 
 impl MappedFile {
@@ -39,7 +43,7 @@ impl MappedFile {
         let len = metadata.len();
         // SAFETY: the map is read-only and lives as long as the `Mmap`; see the reason above for what may go wrong.
         let map = if len == 0 { None } else { Some(unsafe { memmap2::Mmap::map(&file)? }) };
-        Ok(Self { map, file, len })
+        Ok(Self { map, file, len, modified: metadata.modified().ok() })
     }
 
     /// All bytes, through the map.
@@ -62,7 +66,33 @@ impl MappedFile {
     /// # Errors
     /// The file cannot be read, or ends before `buf` is full.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        read_exact_at(&self.file, offset, buf)
+        match read_exact_at(&self.file, offset, buf) {
+            Err(e)
+                if e.kind() == io::ErrorKind::UnexpectedEof
+                    && offset.saturating_add(buf.len() as u64) <= self.len =>
+            {
+                self.unchanged().and(Err(e))
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the file is what it was when it was opened, as far as its length and its time of modification tell.
+    ///
+    /// # Errors
+    /// It is not, or the system does not say.
+    pub fn unchanged(&self) -> io::Result<()> {
+        let now = self.file.metadata()?;
+        if now.len() != self.len {
+            let (was, is) = (self.len, now.len());
+            return Err(io::Error::other(format!(
+                "the file changed while it was read: it had {was} bytes and has {is}"
+            )));
+        }
+        if now.modified().ok() != self.modified {
+            return Err(io::Error::other("the file changed while it was read"));
+        }
+        Ok(())
     }
 }
 
@@ -137,6 +167,17 @@ impl Source {
                 buf.copy_from_slice(&b[range]);
                 Ok(())
             }
+        }
+    }
+
+    /// [`MappedFile::unchanged`]; memory does not change.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn unchanged(&self) -> io::Result<()> {
+        match self {
+            Source::File(f) => f.unchanged(),
+            Source::Memory(_) => Ok(()),
         }
     }
 

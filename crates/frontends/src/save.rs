@@ -9,9 +9,13 @@
 //! target is as it was and the fresh file is removed.
 
 mod target;
+mod transaction;
+mod unfinished;
 
 pub use target::{Check, write_file};
 pub(crate) use target::{Staged, explain, resolve, write_checked};
+pub(crate) use transaction::Transaction;
+pub use unfinished::{Halted, remove_unfinished};
 
 use crate::bytes::Source;
 use std::{
@@ -63,11 +67,14 @@ pub struct WriteOptions<'a> {
     pub threads: usize,
     /// Told how many bytes of how many are written, from any thread.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Whether the file is on the disk before it gets its name, and its name before the call returns, so that a loss of power
+    /// cannot take either.
+    pub sync: bool,
 }
 
 impl Default for WriteOptions<'_> {
     fn default() -> Self {
-        Self { threads: 1, progress: None }
+        Self { threads: 1, progress: None, sync: false }
     }
 }
 

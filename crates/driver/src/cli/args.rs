@@ -16,7 +16,8 @@ Exit codes:
   4  the input is invalid or not supported
   5  the output cannot be written
   6  verified, and the models do not compute the same
-  7  cannot verify: the engine does not run the model";
+  7  cannot verify: the engine does not run the model
+  130, 143  ended by SIGINT or SIGTERM: as if it had not run";
 
 /// Folds batch norms into the weights of their neighbours, exactly, and says why where it cannot.
 #[derive(Debug, Parser)]
@@ -139,6 +140,9 @@ pub(crate) struct OptArgs {
     /// (none), above=SIZE
     #[arg(long, value_name = "WHICH", default_value = "keep")]
     pub(crate) external: External,
+    /// Return only when the output would outlast a loss of power
+    #[arg(long)]
+    pub(crate) sync: bool,
     /// Compare what the output computes with what the input computes; unless they are equal, nothing is written
     #[arg(long, help_heading = "Verification")]
     pub(crate) verify: bool,

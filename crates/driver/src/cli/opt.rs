@@ -57,6 +57,9 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
     if args.external.0 != ExternalData::Keep && (args.output.is_none() || args.emit.is_some()) {
         return Err(Failure::Usage("--external is about what -o FILE writes, and needs it".into()));
     }
+    if args.sync && (args.output.is_none() || args.emit.is_some()) {
+        return Err(Failure::Usage("--sync is about what -o FILE writes, and needs it".into()));
+    }
     if !args.verify && args.judge.is_given() {
         return Err(Failure::Usage(
             "--engine, --ort-lib, --dim, --inputs and --tolerance are for --verify".into(),
@@ -107,7 +110,8 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
             let verify = engine.as_deref().map(|engine| Verify { engine, options: &judge });
             let threads = threads(args.threads);
             let external = args.external.0;
-            let save = SaveOptions { threads, progress: Some(&tell), external, verify };
+            let save =
+                SaveOptions { threads, progress: Some(&tell), external, verify, sync: args.sync };
             let result =
                 driver.run_and_save(&mut opened, &pipeline, path, &options, &save, &mut watchers);
             progress.finish();
@@ -133,7 +137,8 @@ fn write_report(args: &OptArgs, report: &Report, start: Instant) -> Result<(), F
     let json = summary::json(report, &frame, RemarkFilter::All, args.timing);
     let mut content = Content::new();
     content.bytes(format!("{json:#}\n").as_bytes());
-    write_file(&content, &[], &[], path, WriteOptions::default())
+    let how = WriteOptions { sync: args.sync, ..WriteOptions::default() };
+    write_file(&content, &[], &[], path, how)
         .map_err(|source| DriverError::Write { path: path.clone(), source })?;
     Ok(())
 }

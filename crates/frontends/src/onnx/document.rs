@@ -16,7 +16,7 @@ use super::{
 use crate::{
     FrontendError,
     bytes::{MappedFile, Source},
-    save::{Check, Content, Staged, WriteOptions, resolve, write_checked, write_file},
+    save::{Check, Content, Staged, Transaction, WriteOptions, resolve, write_checked},
 };
 use normfold_ir::{ConstId, Module, RoundingStats};
 use std::{
@@ -50,6 +50,8 @@ pub struct SaveOptions<'a> {
     pub check: Option<&'a Check<'a>>,
     /// Which tensors have their data outside the document.
     pub external: ExternalData,
+    /// Whether document and external data outlast a loss of power from when the call returns. Takes as long as the disk does.
+    pub sync: bool,
 }
 
 impl<'a> SaveOptions<'a> {
@@ -62,6 +64,12 @@ impl<'a> SaveOptions<'a> {
     /// With that many threads.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// With files that outlast a loss of power, or without.
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
         self
     }
 
@@ -184,8 +192,8 @@ impl OnnxDocument {
         Ok(bytes)
     }
 
-    fn names(&self) -> Vec<PathBuf> {
-        vec![self.path.clone().unwrap_or_else(|| "model in memory".into())]
+    fn names(&self) -> [PathBuf; 1] {
+        [self.path.clone().unwrap_or_else(|| "model in memory".into())]
     }
 
     /// Writes the document with the module's changes to a file, by way of a fresh file beside it. The input may be the output.
@@ -246,7 +254,14 @@ impl OnnxDocument {
         }
 
         let mut report = SaveReport { bytes: content.len(), ..SaveReport::default() };
-        let mut written = Written::default();
+        let mut transaction = Transaction::default();
+        let [name] = self.names();
+        transaction.input(self.source.clone(), name);
+        if let Some(base) = self.external.base() {
+            for (location, source) in self.external.opened() {
+                transaction.input(source, base.join(&*location));
+            }
+        }
         let mut destinations = file.references(&export, &placeholder);
         let total = content.len() + file.content(&export).len();
         let mut before = 0;
@@ -257,26 +272,42 @@ impl OnnxDocument {
                 let name = place.directory.join(&placeholder);
                 let progress =
                     |done: u64, _: u64| options.progress.iter().for_each(|p| p(done, total));
-                let write = WriteOptions { threads: options.threads, progress: Some(&progress) };
+                let write = WriteOptions {
+                    threads: options.threads,
+                    progress: Some(&progress),
+                    sync: options.sync,
+                };
                 let staged = Staged::write(&outside, &[], &[], &name, write, true)?;
                 let digest = format!("{:016x}", staged.digest.unwrap_or_default());
-                let location = location(&digest);
+                transaction.lock(&place.directory)?;
+                // Another content of the same digest gets another name.
+                let names = (1..=99).map(|n| match n {
+                    1 => location(&digest),
+                    n => location(&format!("{digest}-{n}")),
+                });
+                let path =
+                    transaction.free_path(&staged, names.map(|n| place.directory.join(n)))?;
+                let location = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 destinations = file.references(&export, &location);
                 (content, counts) = export.content(&destinations)?;
-                let path = place.directory.join(&location);
-                written.note(&path);
-                staged.rename_to(&path)?;
+                transaction.add(staged, path.clone());
                 report.external.push((path, before));
             }
             let named = locations(&export, &destinations)?;
-            self.keep_external(&named, place, options.threads, &mut written, &mut report)?;
+            let write =
+                WriteOptions { threads: options.threads, progress: None, sync: options.sync };
+            self.keep_external(&named, place, &mut transaction, write, &mut report)?;
         }
         let progress =
             |done: u64, _: u64| options.progress.iter().for_each(|p| p(before + done, total));
-        let write = WriteOptions { threads: options.threads, progress: Some(&progress) };
+        let write = WriteOptions {
+            threads: options.threads,
+            progress: Some(&progress),
+            sync: options.sync,
+        };
         let sources = std::slice::from_ref(&self.source);
-        write_checked(&content, sources, &self.names(), target, write, options.check)?;
-        written.keep();
+        report.bytes = content.len();
+        write_checked(&content, sources, &self.names(), target, write, options.check, transaction)?;
         drop(content);
         drop(export);
         Ok(finish(report, counts, measured))
@@ -314,7 +345,7 @@ impl OnnxDocument {
             return Err(too_large(&content));
         }
         let report = SaveReport { bytes: content.len(), ..SaveReport::default() };
-        let write = WriteOptions { threads: 1, progress: options.progress };
+        let write = WriteOptions { progress: options.progress, ..WriteOptions::default() };
         content
             .write_to(std::slice::from_ref(&self.source), out, write)
             .map_err(|e| crate::save::explain(e, &self.names(), Path::new("output in memory")))?;
@@ -328,8 +359,8 @@ impl OnnxDocument {
         &self,
         named: &BTreeSet<String>,
         place: &Place,
-        threads: usize,
-        written: &mut Written,
+        transaction: &mut Transaction,
+        write: WriteOptions<'_>,
         report: &mut SaveReport,
     ) -> Result<(), FrontendError> {
         let opened = self.external.opened();
@@ -343,25 +374,16 @@ impl OnnxDocument {
             if same(&base.join(&*location), &path) {
                 continue;
             }
-            if path.exists() {
-                if same_content(&source, &path).map_err(|e| FrontendError::io("read", &path, e))? {
-                    continue;
-                }
-                let e = io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    "another file of that name holds other data",
-                );
-                return Err(FrontendError::io("copy external data to", path, e));
+            transaction.lock(&place.directory)?;
+            if transaction.has(&path, &source)? {
+                continue;
             }
-            if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent).map_err(|e| FrontendError::io("create", parent, e))?;
-            }
+            transaction.make_parent(&path)?;
             let mut content = Content::new();
             content.source(0, 0..source.len());
             let names = [base.join(&*location)];
-            written.note(&path);
-            let write = WriteOptions { threads, progress: None };
-            write_file(&content, &[source], &names, &path, write)?;
+            let staged = Staged::write(&content, &[source], &names, &path, write, false)?;
+            transaction.add(staged, path.clone());
             report.external.push((path, content.len()));
         }
         Ok(())
@@ -383,25 +405,6 @@ fn too_large(content: &Content<'_>) -> FrontendError {
     }
 }
 
-fn same_content(source: &Source, path: &Path) -> io::Result<bool> {
-    let other = MappedFile::open(path)?;
-    if other.len() != source.len() {
-        return Ok(false);
-    }
-    let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-    let mut at = 0;
-    while at < source.len() {
-        let n = (source.len() - at).min(1 << 20) as usize;
-        source.read_at(at, &mut a[..n])?;
-        other.read_at(at, &mut b[..n])?;
-        if a[..n] != b[..n] {
-            return Ok(false);
-        }
-        at += n as u64;
-    }
-    Ok(true)
-}
-
 /// Where the output goes, and what files beside it are called.
 struct Place {
     directory: PathBuf,
@@ -420,35 +423,6 @@ impl Place {
 
     fn location(&self, digest: &str) -> String {
         format!("{}.{digest}.weights.bin", self.stem)
-    }
-}
-
-/// Files beside the output that are removed again should the output itself not come to be.
-#[derive(Default)]
-struct Written(Vec<PathBuf>);
-
-impl Written {
-    /// Notes a file that is about to be written, unless it is there already.
-    fn note(&mut self, path: &Path) {
-        if !path.exists() {
-            self.0.push(path.to_path_buf());
-        }
-    }
-
-    fn keep(mut self) {
-        self.0.clear();
-    }
-}
-
-impl Drop for Written {
-    fn drop(&mut self) {
-        for path in &self.0 {
-            if let Err(error) = fs::remove_file(path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!(path = %path.display(), %error, "cannot remove unused external data");
-            }
-        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! The file that is written: a fresh one beside the target, renamed into place.
+//!
+//! The fresh file of `DIR/NAME` is `DIR/.NAME.PID-N.tmp`. Only a process that is killed leaves one behind; no later run reads
+//! it or is disturbed by it.
 
-use super::{Content, WriteError, WriteOptions};
+use super::{Content, Transaction, WriteError, WriteOptions, unfinished::Names};
 use crate::{FrontendError, bytes::Source};
 use std::{
     ffi::OsString,
@@ -25,17 +28,18 @@ pub fn write_file(
     target: &Path,
     options: WriteOptions<'_>,
 ) -> Result<(), FrontendError> {
-    write_checked(content, sources, names, target, options, None)
+    write_checked(content, sources, names, target, options, None, Transaction::default())
 }
 
 /// Looks at a finished file before it gets its name; `false` drops it.
 pub type Check<'a> = dyn Fn(&Path) -> bool + 'a;
 
-/// [`write_file`], with a check that the finished file has to pass before it gets its name.
+/// [`write_file`], with a check that the finished file has to pass before it gets its name, and the external data that gets
+/// its names with it.
 ///
 /// # Errors
-/// As [`write_file`]; [`FrontendError::Rejected`] where the check does not let the file pass, or where the target is no
-/// regular file, which would be written before it could be checked.
+/// As [`write_file`]; an input of the transaction changed; [`FrontendError::Rejected`] where the check does not let the file
+/// pass, or where the target is no regular file, which would be written before it could be checked.
 pub(crate) fn write_checked(
     content: &Content<'_>,
     sources: &[Source],
@@ -43,6 +47,7 @@ pub(crate) fn write_checked(
     target: &Path,
     options: WriteOptions<'_>,
     check: Option<&Check<'_>>,
+    mut transaction: Transaction,
 ) -> Result<(), FrontendError> {
     let rejected = || FrontendError::Rejected { path: target.to_path_buf() };
     let Some(real) = resolve(target)? else {
@@ -64,10 +69,11 @@ pub(crate) fn write_checked(
             .set_permissions(permissions)
             .map_err(|e| FrontendError::io("write", target, e))?;
     }
-    if check.is_some_and(|check| !check(&staged.fresh.path)) {
+    transaction.place(options.sync)?;
+    if check.is_some_and(|check| !check(staged.path())) {
         return Err(rejected());
     }
-    staged.rename_to(&real)
+    transaction.finish(staged, &real, options.sync)
 }
 
 /// The file that `target` names, links followed; `None` when that is no regular file and cannot be replaced.
@@ -126,12 +132,28 @@ impl Staged {
         let digest = content
             .write_at(sources, &write, options, digest)
             .map_err(|e| explain(e, names, target))?;
+        if options.sync {
+            file.sync_all().map_err(|e| FrontendError::io("sync", target, e))?;
+        }
         Ok(Self { fresh, digest })
     }
 
+    /// Where the file is now.
+    pub(crate) fn path(&self) -> &Path {
+        &self.fresh.path
+    }
+
     /// Gives the file its name, in the directory it was staged for.
-    pub(crate) fn rename_to(self, target: &Path) -> Result<(), FrontendError> {
-        self.fresh.rename_to(target)
+    pub(super) fn rename_to(self, target: &Path, names: &mut Names) -> Result<(), FrontendError> {
+        self.fresh.rename_to(target, names)
+    }
+
+    /// The same; should the process be ended, it is removed under that name, too.
+    pub(super) fn place(self, path: &Path) -> Result<(), FrontendError> {
+        let mut names = Names::lock();
+        self.fresh.rename_to(path, &mut names)?;
+        names.note(path);
+        Ok(())
     }
 }
 
@@ -153,8 +175,12 @@ impl Fresh {
             fresh.push(name);
             fresh.push(format!(".{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Relaxed)));
             let path = target.with_file_name(fresh);
+            let mut names = Names::lock();
             match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(file) => return Ok(Self { path, file: Some(file) }),
+                Ok(file) => {
+                    names.note(&path);
+                    return Ok(Self { path, file: Some(file) });
+                }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(FrontendError::io("create a file beside", target, e)),
             }
@@ -167,12 +193,14 @@ impl Fresh {
             .ok_or_else(|| FrontendError::io("write", &self.path, io::ErrorKind::NotFound.into()))
     }
 
-    fn rename_to(mut self, target: &Path) -> Result<(), FrontendError> {
+    fn rename_to(mut self, target: &Path, names: &mut Names) -> Result<(), FrontendError> {
         // Closed first: some systems refuse to rename an open file.
         drop(self.file.take());
-        fs::rename(&self.path, target)
-            .map_err(|e| FrontendError::io("rename the finished file to", target, e))?;
-        self.path = PathBuf::new();
+        if let Err(e) = fs::rename(&self.path, target) {
+            names.remove(&std::mem::take(&mut self.path));
+            return Err(FrontendError::io("rename the finished file to", target, e));
+        }
+        names.forget(&std::mem::take(&mut self.path));
         Ok(())
     }
 }
@@ -180,10 +208,8 @@ impl Fresh {
 impl Drop for Fresh {
     fn drop(&mut self) {
         drop(self.file.take());
-        if !self.path.as_os_str().is_empty()
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "cannot remove the unfinished file");
+        if !self.path.as_os_str().is_empty() {
+            Names::lock().remove(&self.path);
         }
     }
 }

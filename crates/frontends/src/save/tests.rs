@@ -92,7 +92,7 @@ fn any_number_of_threads_writes_the_same_bytes() {
             &sources,
             &[],
             &target,
-            WriteOptions { threads, progress: Some(&progress) },
+            WriteOptions { threads, progress: Some(&progress), sync: threads > 2 },
         )
         .unwrap();
         assert!(fs::read(&target).unwrap() == expected, "{threads} threads");
@@ -133,8 +133,14 @@ fn a_failure_leaves_the_target_as_it_was() {
     let mut content = Content::new();
     content.produced(Box::new(Failing));
     for threads in [1, 3] {
-        let e = write_file(&content, &[], &[], &target, WriteOptions { threads, progress: None })
-            .unwrap_err();
+        let e = write_file(
+            &content,
+            &[],
+            &[],
+            &target,
+            WriteOptions { threads, ..WriteOptions::default() },
+        )
+        .unwrap_err();
         assert!(e.to_string().contains("no such weight"), "{e}");
     }
     let mut short = Content::new();
@@ -165,7 +171,7 @@ fn a_panic_leaves_no_file() {
     let mut content = Content::new();
     content.produced(Box::new(Panicking));
     for threads in [1, 2] {
-        let options = WriteOptions { threads, progress: None };
+        let options = WriteOptions { threads, ..WriteOptions::default() };
         let write = std::panic::AssertUnwindSafe(|| {
             write_file(&content, &[], &[], &target, options).map_err(drop)
         });
