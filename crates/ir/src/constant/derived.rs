@@ -53,7 +53,7 @@ pub enum Step {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Derived {
     base: ConstId,
-    steps: SmallVec<[Step; 2]>,
+    steps: Box<[Step]>,
 }
 
 /// What rounding to the stored type did to a derived entry.
@@ -118,14 +118,13 @@ impl Vectors<'_> {
 impl Derived {
     /// One step over a base that is not derived.
     pub fn new(base: ConstId, step: Step) -> Self {
-        Self { base, steps: SmallVec::from_iter([step]) }
+        Self { base, steps: [step].into() }
     }
 
     /// One more step.
     pub fn then(&self, step: Step) -> Self {
-        let mut d = self.clone();
-        d.steps.push(step);
-        d
+        let steps = self.steps.iter().cloned().chain([step]).collect();
+        Self { base: self.base, steps }
     }
 
     /// The base entry.
@@ -313,7 +312,7 @@ impl Derived {
             return Err(ConstError::NotNumeric(dtype));
         }
         let vectors = self.vectors(pool)?;
-        if let ([Step::Scale { map, .. }], DType::F32) = (self.steps.as_slice(), dtype)
+        if let ([Step::Scale { map, .. }], DType::F32) = (&*self.steps, dtype)
             && in_runs(map)
         {
             return self.scale_f32(pool, map, &vectors[0].values, start, out, stats);

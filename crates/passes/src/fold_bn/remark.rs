@@ -47,7 +47,9 @@ pub(super) fn folded(cx: &PassCx<'_>, g: &Graph, root: OpId, found: &Found) -> R
     let magnitudes = || own.iter().map(|s| s.abs());
     let message = format!("into {}{through}{copied}", names(&into));
     let mut r = cx.about(g, root, RemarkKind::Passed, "folded", message);
-    r.args = vec![
+    // With room for what the certificate adds: there may be a hundred thousand of these.
+    r.args = Vec::with_capacity(14);
+    r.args.extend([
         ("into", RemarkArg::Str(first(&into, |b| &b.location))),
         ("into-op", RemarkArg::Str(first(&into, |b| &b.op))),
         ("absorbers", RemarkArg::List(into.iter().map(|b| b.location.clone()).collect())),
@@ -60,7 +62,7 @@ pub(super) fn folded(cx: &PassCx<'_>, g: &Graph, root: OpId, found: &Found) -> R
         ("gamma", RemarkArg::Floats(found.parameters.gamma.clone())),
         ("beta", RemarkArg::Floats(found.parameters.beta.clone())),
         ("composed", composed(g, root, found)),
-    ];
+    ]);
     r.ops = ops(found);
     r
 }
