@@ -1,120 +1,31 @@
 #!/usr/bin/env python3
-"""Measures normfold beside something else: every figure is a ratio, never a time.
+"""Measures normfold beside a copy of the file and against itself: every figure is a ratio, a share or a size, never a time.
 
     cargo build --release
-    python3 benches/run.py [--resnet50 FILE] [--mobilenet FILE] [--tools VENV] [--runs N] [--write]
+    python3 benches/run.py [--resnet50 FILE] [--mobilenet FILE] [--runs N] [--only copy,scale,blocks,parts] [--write]
 
-Needs Linux (for /proc) and, to compare with other tools, a Python environment that has them:
+Needs Linux (for /proc), 10 GB of disk, page cache for twice the largest model (4 GB), and cargo for the parts of a run. compare.py
+measures other tools. Without --resnet50 and --mobilenet torchvision's models are exported in the environment of
+aimet-onnx, which has it (see environments.py); else chains of the same size stand in for them, and the table says so.
+--write puts the tables into docs/benchmarks.md.
 
-    python3 -m venv VENV && VENV/bin/pip install onnxsim onnxslim
-
-Without --resnet50 and --mobilenet torchvision's models are exported when the environment named by --tools has torch and
-torchvision; else chains of the same size stand in for them, and the table says so. --write puts the table into
-docs/benchmarks.md.
-
-How it is measured: whole processes, page cache warm, output removed before each run; the two sides of a ratio run in
-turn, N times each, and the minimum of each side counts. Memory is the largest RssAnon seen while polling
-/proc/PID/status without pause in runs of their own: pages of the mapped input file are not counted, they are the
-kernel's to drop.
+How it is measured: whole processes, page cache warm, outputs removed before each run; the two sides of a ratio run in
+turn, N times each, and the minimum of each side counts. A copy is `cp --reflink=never` of the model and its data files.
+Memory is the largest RssAnon seen while polling /proc/PID/status without pause in runs of their own: pages of the
+mapped input file are not counted, they are the kernel's to drop. The parts of a run come from `cargo bench`
+(crates/driver/benches/parts.rs): the spans that normfold traces, added up within the fastest of several runs.
 """
 import argparse
-import importlib.util
-import os
-import platform
-import shutil
+import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-spec = importlib.util.spec_from_file_location("chain", Path(__file__).with_name("chain.py"))
-chain = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(chain)
-
-EXPORT = """
-import sys, torch, torchvision
-for name, path in zip(("resnet50", "mobilenet_v2"), sys.argv[1:]):
-    torch.manual_seed(0)
-    model = getattr(torchvision.models, name)(weights=None).eval()
-    for m in model.modules():
-        if isinstance(m, torch.nn.BatchNorm2d):
-            m.running_mean.normal_(0, 0.5); m.running_var.uniform_(0.3, 2)
-    torch.onnx.export(model, (torch.randn(1, 3, 224, 224),), path, dynamo=False, opset_version=17,
-                      training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False)
-"""
-
-
-def timed(command, output):
-    """Seconds of one whole process; its output file is removed first."""
-    Path(output).unlink(missing_ok=True)
-    start = time.perf_counter()
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-    seconds = time.perf_counter() - start
-    if done.returncode or not Path(output).exists():
-        sys.exit(f"error: {' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr.decode(errors='replace')}")
-    return seconds
-
-
-def interleaved(runs, *sides):
-    """The minimum of each (command, output), run in turn; one round before, uncounted, warms the cache."""
-    best = [float("inf")] * len(sides)
-    for i in range(runs + 1):
-        for j, (command, output) in enumerate(sides):
-            seconds = timed(command, output)
-            if i:
-                best[j] = min(best[j], seconds)
-    return best
-
-
-def anonymous_peak(command):
-    """Largest RssAnon of the process, in MB."""
-    peak = 0
-    with subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        while child.poll() is None:
-            try:
-                with open(f"/proc/{child.pid}/status", encoding="ascii") as f:
-                    for line in f:
-                        if line.startswith("RssAnon"):
-                            peak = max(peak, int(line.split()[1]))
-                            break
-            except (FileNotFoundError, ProcessLookupError):
-                break
-    return peak * 1024 / 1e6
-
-
-def tool(venv, *names):
-    """The path of a tool in the environment, or None."""
-    for name in names:
-        path = shutil.which(name, path=str(venv / "bin") if venv else None)
-        if path:
-            return path
-    return None
-
-
-def export(venv, paths):
-    """Exports torchvision's models; false when the environment cannot."""
-    python = venv and venv / "bin" / "python"
-    return bool(python) and subprocess.run([python, "-c", EXPORT, *paths], capture_output=True, check=False).returncode == 0
-
-
-def models(args, work):
-    """(path, label) of the large and the small model."""
-    large, small = work / "resnet50.onnx", work / "mobilenet_v2.onnx"
-    if args.resnet50 and args.mobilenet:
-        return (args.resnet50, "resnet50"), (args.mobilenet, "mobilenet_v2")
-    if export(args.tools, [large, small]):
-        return (args.resnet50 or large, "resnet50"), (args.mobilenet or small, "mobilenet_v2")
-    chain.write(large, 53, 230, 3)
-    chain.write(small, 52, 84, 3)
-    return ((args.resnet50 or large, "resnet50" if args.resnet50 else "53 blocks of 230 channels"),
-            (args.mobilenet or small, "mobilenet_v2" if args.mobilenet else "52 blocks of 84 channels"))
-
-
-def megabytes(path):
-    return f"{os.path.getsize(path) / 1e6:.0f} MB"
-
+import chain
+import measure
+import models
+from measure import Model, copy, emptied, fold, interleaved, peak, table
 
 CHAINS = [
     ("chain, constants of its own per block", 1.5, {}),
@@ -135,88 +46,181 @@ CHAINS = [
 # What the last two run instead of the default pipeline.
 MERGE = "--passes=fold-bn,merge-parallel-linear,dce"
 
+# Blocks that give a million ops, constants counted; a tenth of them for the comparison.
+MILLION = [
+    ("a chain", 111_112, lambda path, n: chain.write(path, n)),
+    ("one value with 100,000 users", 100_000, lambda path, n: chain.write(path, n, kind="fan-out")),
+    ("If, 64 graphs deep", 111_112, lambda path, n: models.nested(path, n)),
+]
 
-def measure(args, work):
-    """Rows of (what, beside what, figure, target)."""
-    fold = lambda path, out, *more: ([args.normfold, "opt", path, "-o", out, *more], out)  # noqa: E731
-    ours, theirs = work / "ours.onnx", work / "theirs.onnx"
-    (large, large_name), (small, small_name) = models(args, work)
 
-    a, b = interleaved(args.runs, fold(large, ours), (["cp", large, theirs], theirs))
-    yield f"time, {large_name} ({megabytes(large)})", "`cp` of the file", f"{a / b:.2f} ×", "≤ 3 ×"
+def within(figure, limit):
+    """How a figure stands to what is aimed at."""
+    return "" if limit is None else "yes" if figure <= limit else "**no**"
 
-    rivals = [("onnxsim", ["onnxsim"]), ("OnnxSlim", ["onnxslim"])]
-    for name, commands in rivals:
-        path = tool(args.tools, *commands)
-        if not path:
-            print(f"{name}: not found, left out", file=sys.stderr)
-            continue
-        a, b = interleaved(max(2, args.runs // 3), fold(small, ours), ([path, small, theirs], theirs))
-        yield f"time, {small_name} ({megabytes(small)})", f"{name}'s process", f"{b / a:.0f} × faster", "≥ 20 ×" if name == "onnxsim" else ""
 
-    for path, name in ((large, large_name), (small, small_name)):
-        peak = max(anonymous_peak(fold(path, ours)[0]) for _ in range(args.runs))
-        yield f"peak anonymous memory, {name}", "64 MB", f"{peak:.0f} MB", "≤ 64 MB"
+def ops(args, model):
+    """How many ops the module of a model has, constants counted."""
+    done = subprocess.run([args.normfold, "explain", model.path, "--json"], capture_output=True, check=True)
+    return json.loads(done.stdout)["ops"]["before"]
 
+
+def parts(args, model, runs):
+    """What the parts of a run take, as `cargo bench` says; None where there is no cargo."""
+    command = ["cargo", "bench", "--quiet", "-p", "normfold-driver", "--bench", "parts", "--", "--json", f"--runs={runs}",
+               model.path.resolve()]
+    try:
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, cwd=measure.ROOT)
+    except FileNotFoundError:
+        print("cargo: not found, the parts of runs are left out", file=sys.stderr)
+        return None
+    if done.returncode:
+        sys.exit(f"error: {' '.join(map(str, command))}\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def percent(x):
+    return f"{100 * x:.1f} %"
+
+
+def known(args, work):
+    """Models of torchvision, and what a run over them may take at most, in copies."""
+    yield models.known(work, "mobilenet_v2", args.mobilenet), None
+    yield models.known(work, "resnet50", args.resnet50), 1.5
+
+
+def large(work):
+    """Models of gigabytes, likewise; how much disk each needs at once, itself and two copies."""
+    yield models.model(work, "1.5 GB, every weight folded", models.large, **models.ALL), 1.2, 5
+    yield models.model(work, "1.5 GB, one weight in a hundred folded", models.large, **models.SOME), 1.0, 5
+    yield models.model(work, "4 GB in a file beside it", models.large, **models.EXTERNAL), 1.2, 13
+
+
+def against_copies(args, work):
+    """The table of time and memory against a copy."""
+    a, b, rows = work / "a", work / "b", []
+
+    def row(model, target):
+        ours, copied = interleaved(args.runs, fold(args.normfold, model, a), copy(model, b))
+        n = ops(args, model)
+        memory, limit = peak(*fold(args.normfold, model, a), args.runs), 64 + n * 1024 / 1e6
+        rows.append((model.label(), f"{ours / copied:.2f} ×", f"≤ {target} ×" if target else "", within(ours / copied, target),
+                     f"{memory:.0f} MB", f"≤ {limit:.1f} MB", within(memory, limit)))
+        print(*rows[-1], sep=" | ", flush=True)
+
+    for made, target in known(args, work):
+        with made as model:
+            row(model, target)
+    for made, target, disk in large(work):
+        models.room(work, disk)
+        with made as model:
+            row(model, target)
+    return "\n\n".join([
+        "## Against a copy of the file",
+        "Whole process against `cp --reflink=never` of the same files, and the largest anonymous memory: at most 64 MB and 1 KB per op.",
+        table(("model", "against `cp`", "aim", "met", "anonymous memory", "aim", "met"), rows)])
+
+
+def pair(args, work, write, small, large, *more, runs):
+    """The large model against the small one: time per block, and the large one while it is used."""
+    short, long = (Model(n, emptied(work / n) / "model.onnx") for n in ("short", "long"))
+    write(short.path, small)
+    write(long.path, large)
+    few, many = interleaved(runs, fold(args.normfold, short, work / "a", *more), fold(args.normfold, long, work / "b", *more))
+    return long, many / few * small / large
+
+
+def at_scale(args, work):
+    """The table of models of a million ops."""
+    rows = []
+    for name, blocks, write in MILLION:
+        model, ratio = pair(args, work, write, blocks // 10, blocks, runs=max(3, args.runs // 2))
+        n, memory = ops(args, model), peak(*fold(args.normfold, model, work / "a"), 2)
+        found = parts(args, model, 2)
+        shares = [percent(found[p] / found["whole"]) for p in PARTS] if found else ["–"] * len(PARTS)
+        each = memory * 1e6 / n
+        rows.append((name, f"{n:,}", f"{ratio:.2f} ×", within(ratio, 1.5), f"{each:.0f} B", within(each, 1024), *shares))
+        print(*rows[-1], sep=" | ", flush=True)
+    return "\n\n".join([
+        "## A million ops",
+        "Constants are ops. Time per block is against a tenth of the model (1 would be linear; aimed at is at most 1.5), memory the largest "
+        "anonymous memory by ops, all of it (at most 1 KB); the parts are shares of one run.",
+        table(("graph", "ops", "time per block", "met", "memory per op", "met", *PARTS), rows)])
+
+
+def per_block(args, work):
+    """The table of chains, ten times as long."""
+    rows = []
     for label, target, kw in CHAINS:
-        short, long = work / "short.onnx", work / "long.onnx"
-        chain.write(short, 10_000, **kw)
-        chain.write(long, 100_000, **kw)
         more = [MERGE] if kw.get("kind") in ("parallel", "term") else []
-        a, b = interleaved(max(3, args.runs // 2), fold(short, ours, *more), fold(long, theirs, *more))
-        yield f"time per block, {label}", "100,000 against 10,000 blocks", f"{b / a / 10:.2f} ×", f"≤ {target} ×"
+        write = lambda path, n: chain.write(path, n, **kw)  # noqa: E731, B023
+        _, ratio = pair(args, work, write, args.blocks // 10, args.blocks, *more, runs=max(3, args.runs // 2))
+        rows.append((label, f"{ratio:.2f} ×", f"≤ {target} ×", within(ratio, target)))
+        print(*rows[-1], sep=" | ", flush=True)
+    return "\n\n".join([
+        "## Time per block",
+        f"{args.blocks:,} blocks against {args.blocks // 10:,}; 1 would be linear.",
+        table(("graph", "time per block", "aim", "met"), rows)])
 
 
-PAGE = """<!-- Written by benches/run.py --write; do not edit. -->
-
-# Benchmarks
-
-Ratios against something run beside it on the same machine, whole processes, minima of interleaved runs, page cache warm.
-`python3 benches/run.py --help` says how to run them and how each figure is taken.
-
-{table}
-
-Taken with {versions}.
-"""
+PARTS = ("import", "match", "certificate", "passes", "write")
 
 
-def table(rows):
-    head = ("what", "beside", "measured", "target")
-    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(4)]
-    line = lambda r: "| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |"  # noqa: E731
-    return "\n".join([line(head), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)])
+def shares(args, work):
+    """The table of the parts of a run."""
+    rows = []
+
+    def row(model, runs):
+        found = parts(args, model, runs)
+        if found:
+            certificate = found["certificate"] / found["whole"]
+            rows.append((model.label(), *(percent(found[p] / found["whole"]) for p in PARTS), within(certificate, 0.1)))
+            print(*rows[-1], sep=" | ", flush=True)
+
+    for made, _ in known(args, work):
+        with made as model:
+            row(model, args.runs)
+    with models.model(work, "chain of 10,000 blocks of 4 channels", chain.write, 10_000) as model:
+        row(model, args.runs)
+    models.room(work, 5)
+    with models.model(work, "1.5 GB, every weight folded", models.large, **models.ALL) as model:
+        row(model, max(2, args.runs // 3))
+    return "\n\n".join([
+        "## Where the time goes",
+        "Shares of one run, the fastest of several. `match` is the search for what may fold, `certificate` the comparison of each fold "
+        "with what was before (aimed at is at most a tenth), `passes` all else that passes do.",
+        table(("model", *PARTS, "certificate ≤ 10 %"), rows)])
 
 
-def versions(args):
-    """Which tools the figures speak of."""
-    out = [subprocess.run([args.normfold, "--version"], capture_output=True, text=True, check=False).stdout.strip()]
-    if args.tools:
-        code = "import importlib.metadata as m\nfor n in ('onnxsim', 'onnxslim'):\n try: print(n, m.version(n))\n except m.PackageNotFoundError: pass"
-        done = subprocess.run([args.tools / "bin" / "python", "-c", code], capture_output=True, text=True, check=False)
-        out += done.stdout.split("\n")[:-1]
-    return ", ".join([*out, f"Linux on {platform.machine()}, {os.cpu_count()} cores"])
+GROUPS = {"copy": against_copies, "scale": at_scale, "blocks": per_block, "parts": shares}
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--normfold", type=Path, default=ROOT / "target" / "release" / "normfold", metavar="BINARY")
+    ap.add_argument("--normfold", type=Path, default=measure.BINARY, metavar="BINARY")
     ap.add_argument("--resnet50", type=Path, metavar="FILE")
     ap.add_argument("--mobilenet", type=Path, metavar="FILE")
-    ap.add_argument("--tools", type=Path, metavar="VENV", help="a Python environment with onnxsim and onnxslim")
-    ap.add_argument("--runs", type=int, default=10)
+    ap.add_argument("--runs", type=int, default=7, help="of each side (default: 7; half of it or less for the long ones)")
+    ap.add_argument("--blocks", type=int, default=100_000, help="of the long chains (default: 100,000)")
+    ap.add_argument("--only", default=",".join(GROUPS), metavar="GROUPS", help=f"some of {', '.join(GROUPS)}")
     ap.add_argument("--work", type=Path, help="where the files go; the same file system as the models (default: a temporary directory)")
     ap.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     args = ap.parse_args()
     if not args.normfold.exists():
         ap.error(f"{args.normfold} does not exist; run 'cargo build --release'")
-    rows = []
+    groups = args.only.split(",")
+    if not set(groups) <= GROUPS.keys():
+        ap.error(f"--only is some of {', '.join(GROUPS)}")
+    if args.write and set(groups) != GROUPS.keys():
+        ap.error("--write needs all groups")
+    args.normfold = args.normfold.resolve()
     with tempfile.TemporaryDirectory(dir=args.work) as work:
-        for row in measure(args, Path(work)):
-            print(*row, sep=" | ", flush=True)
-            rows.append(row)
-    print("\n" + table(rows))
+        sections = [GROUPS[group](args, Path(work)) for group in groups]
+    sections.append(f"Taken with {measure.version(args.normfold)}, {measure.machine()}; {args.runs} runs.")
+    text = "\n\n".join(sections)
+    print("\n" + text)
     if args.write:
-        (ROOT / "docs" / "benchmarks.md").write_text(PAGE.format(table=table(rows), versions=versions(args)))
+        measure.write_section("run.py", text)
 
 
 if __name__ == "__main__":

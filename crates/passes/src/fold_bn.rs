@@ -354,6 +354,7 @@ impl FoldBn {
 
     /// Everything that must hold for a root to fold, on the graph as it is.
     fn check(&self, cx: Cx<'_>, root: &Root, sideways: bool) -> Result<Found, FoldReason> {
+        let _entered = tracing::debug_span!("match").entered();
         let name = cx.g.location(root.op);
         if !self.selects(&name) {
             return Err(FoldReason::NotSelected { blocker: None });

@@ -42,6 +42,7 @@ impl Sample {
 
 /// Evaluates the path from `found`'s frontier to its outputs as it is, before the plan is committed.
 pub(super) fn before(cx: Cx<'_>, found: &Found) -> Result<Sample, EvalError> {
+    let _entered = tracing::debug_span!("certificate").entered();
     let mut failed = None;
     let typed = [16, 32, 7, 1].map(Guess::Typed);
     // A reshape to given extents means something else on data of other extents than the model's.
@@ -176,6 +177,7 @@ pub(super) fn after(
     created: &[OpId],
     sample: &Sample,
 ) -> Result<Result<Certificate, String>, EvalError> {
+    let _entered = tracing::debug_span!("certificate").entered();
     let Cx { g, pool, .. } = cx;
     let tally = Tally::default();
     let mut e = Evaluator::new(g, pool);

@@ -26,6 +26,7 @@ pub(super) fn before(
     (kept, gone): (&LinearOp, &LinearOp),
     negative: [bool; 2],
 ) -> Result<Sample, EvalError> {
+    let _entered = tracing::debug_span!("certificate").entered();
     let g = facts.g;
     let dims = data_dims(facts, kept, gone);
     let outputs = result_dims(facts, pool, kept, &dims)?;
@@ -94,6 +95,7 @@ pub(super) fn after(
     at: (OpId, usize),
     sample: &Sample,
 ) -> Result<Result<Certificate, String>, EvalError> {
+    let _entered = tracing::debug_span!("certificate").entered();
     let now = values(facts, pool, at, sample.dtype, &sample.dims, &sample.points)?;
     let mut certificate = Certificate::default();
     for ((p, &(before, m)), (after, n)) in sample.points.iter().zip(&sample.before).zip(now) {
