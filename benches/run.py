@@ -103,7 +103,7 @@ def against_copies(args, work):
     def row(model, target):
         ours, copied = interleaved(args.runs, fold(args.normfold, model, a), copy(model, b))
         n = ops(args, model)
-        memory, limit = peak(*fold(args.normfold, model, a), args.runs), 64 + n * 1024 / 1e6
+        memory, limit = peak(*fold(args.normfold, model, a), min(args.runs, 3)), 64 + n * 1024 / 1e6
         rows.append((model.label(), f"{ours / copied:.2f} ×", f"≤ {target} ×" if target else "", within(ours / copied, target),
                      f"{memory:.0f} MB", f"≤ {limit:.1f} MB", within(memory, limit)))
         print(*rows[-1], sep=" | ", flush=True)
@@ -134,9 +134,9 @@ def at_scale(args, work):
     """The table of models of a million ops."""
     rows = []
     for name, blocks, write in MILLION:
-        model, ratio = pair(args, work, write, blocks // 10, blocks, runs=max(3, args.runs // 2))
-        n, memory = ops(args, model), peak(*fold(args.normfold, model, work / "a"), 2)
-        found = parts(args, model, 2)
+        model, ratio = pair(args, work, write, blocks // 10, blocks, runs=max(2, args.runs // 3))
+        memory, found = peak(*fold(args.normfold, model, work / "a"), 1), parts(args, model, 1)
+        n = found["ops"] if found else ops(args, model)
         shares = [percent(found[p] / found["whole"]) for p in PARTS] if found else ["–"] * len(PARTS)
         each = memory * 1e6 / n
         rows.append((name, f"{n:,}", f"{ratio:.2f} ×", within(ratio, 1.5), f"{each:.0f} B", within(each, 1024), *shares))
@@ -154,7 +154,7 @@ def per_block(args, work):
     for label, target, kw in CHAINS:
         more = [MERGE] if kw.get("kind") in ("parallel", "term") else []
         write = lambda path, n: chain.write(path, n, **kw)  # noqa: E731, B023
-        _, ratio = pair(args, work, write, args.blocks // 10, args.blocks, *more, runs=max(3, args.runs // 2))
+        _, ratio = pair(args, work, write, args.blocks // 10, args.blocks, *more, runs=max(2, args.runs // 3))
         rows.append((label, f"{ratio:.2f} ×", f"≤ {target} ×", within(ratio, target)))
         print(*rows[-1], sep=" | ", flush=True)
     return "\n\n".join([
@@ -200,7 +200,7 @@ def main():
     ap.add_argument("--normfold", type=Path, default=measure.BINARY, metavar="BINARY")
     ap.add_argument("--resnet50", type=Path, metavar="FILE")
     ap.add_argument("--mobilenet", type=Path, metavar="FILE")
-    ap.add_argument("--runs", type=int, default=7, help="of each side (default: 7; half of it or less for the long ones)")
+    ap.add_argument("--runs", type=int, default=7, help="of each side (default: 7; a third of it for the long chains)")
     ap.add_argument("--blocks", type=int, default=100_000, help="of the long chains (default: 100,000)")
     ap.add_argument("--only", default=",".join(GROUPS), metavar="GROUPS", help=f"some of {', '.join(GROUPS)}")
     ap.add_argument("--work", type=Path, help="where the files go; the same file system as the models (default: a temporary directory)")

@@ -35,10 +35,8 @@ struct Tally {
 /// Adds up how long each of `SPANS` was entered.
 struct Clock;
 
-static TALLY: Mutex<Tally> = Mutex::new(Tally {
-    spent: [Duration::ZERO; SPANS.len()],
-    entered: [None; SPANS.len()],
-});
+static TALLY: Mutex<Tally> =
+    Mutex::new(Tally { spent: [Duration::ZERO; SPANS.len()], entered: [None; SPANS.len()] });
 
 fn tally() -> MutexGuard<'static, Tally> {
     TALLY.lock().unwrap_or_else(PoisonError::into_inner)
@@ -118,7 +116,7 @@ fn run(
         ("passes", passes),
         ("write", write),
     ];
-    Ok(Run { whole, parts, ops: report.ops.before as u64 })
+    Ok(Run { whole, parts, ops: report.ops.before })
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
