@@ -75,3 +75,15 @@ fn a_model_that_is_replaced_is_no_matter() {
     assert!(child.wait().expect("the program").success());
     assert_eq!(place.files()["out/m.onnx"], clean.files()["out/m.onnx"]);
 }
+
+#[test]
+fn the_data_of_the_input_is_no_output() {
+    let case = external_in_place();
+    let place = Place::with(&case.before);
+    let args = ["opt", "-q", "{out}/external.onnx", "-o", "{out}/external.bin"];
+    let output = place.program(&args).output().expect("the program");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{stderr}");
+    assert!(stderr.contains("it holds external data of the input"), "{stderr}");
+    assert_eq!(place.files(), case.before);
+}

@@ -258,8 +258,14 @@ impl OnnxDocument {
         let [name] = self.names();
         transaction.input(self.source.clone(), name);
         if let Some(base) = self.external.base() {
+            let replaced = real.as_ref().and_then(|r| fs::canonicalize(r).ok());
             for (location, source) in self.external.opened() {
-                transaction.input(source, base.join(&*location));
+                let path = base.join(&*location);
+                if replaced.is_some() && fs::canonicalize(&path).ok() == replaced {
+                    let e = io::Error::other("it holds external data of the input");
+                    return Err(FrontendError::io("write", target, e));
+                }
+                transaction.input(source, path);
             }
         }
         let mut destinations = file.references(&export, &placeholder);
