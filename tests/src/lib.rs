@@ -3,7 +3,6 @@
 pub mod case;
 pub mod compare;
 pub mod inputs;
-pub mod property;
 pub mod random;
 
 use normfold_ir::{

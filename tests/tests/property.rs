@@ -7,7 +7,8 @@ use normfold_ir::{
     text::{self, PrintOptions, Weights},
 };
 use normfold_passes::ManagerOptions;
-use normfold_tests::{compare, property::holds, random, round_trip};
+use normfold_property::holds;
+use normfold_tests::{compare, random, round_trip};
 
 fn check(pipeline: &str) {
     let driver = Driver::new();

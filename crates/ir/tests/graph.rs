@@ -1,7 +1,7 @@
 //! The dataflow graph: ids, uses, order.
 
-use arbtest::arbitrary::Result;
 use normfold_ir::*;
+use normfold_property::holds;
 use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -121,143 +121,6 @@ fn absent_operands() {
     assert!(g.is_unused(a));
 }
 
-type Slots = Vec<Option<Value>>;
-
-/// The graph beside a model of it that a child could follow: for each op its lists, and nothing else.
-#[derive(Default)]
-struct Naive {
-    /// An op, its operands, its captures.
-    ops: Vec<(OpId, Slots, Slots)>,
-}
-
-impl Naive {
-    fn uses(&self, v: Value) -> BTreeSet<(OpId, u32)> {
-        let list = |op: OpId, l: &[Option<Value>], bit: u32| -> Vec<(OpId, u32)> {
-            let reads = l.iter().enumerate().filter(|(_, x)| **x == Some(v));
-            reads.map(|(i, _)| (op, i as u32 | bit)).collect()
-        };
-        self.ops
-            .iter()
-            .flat_map(|(op, own, captures)| {
-                [list(*op, own, 0), list(*op, captures, Use::CAPTURE)].concat()
-            })
-            .collect()
-    }
-
-    fn check(&self, g: &Graph) {
-        assert_eq!(g.len(), self.ops.len());
-        for (op, own, captures) in &self.ops {
-            assert_eq!(g.operands(*op).collect::<Vec<_>>(), *own);
-            assert_eq!(g.captures(*op).collect::<Vec<_>>(), *captures);
-            for v in g.results(*op) {
-                let uses: Vec<(OpId, u32)> = g.uses(v).map(|u| (u.user, u.operand)).collect();
-                let set: BTreeSet<_> = uses.iter().copied().collect();
-                assert_eq!(uses.len(), set.len(), "a use is listed twice");
-                assert_eq!(set, self.uses(v));
-                let single = if uses.len() == 1 { uses.first().copied() } else { None };
-                assert_eq!(g.single_value_use(v).map(|u| (u.user, u.operand)), single);
-            }
-        }
-    }
-}
-
-/// Random links and unlinks around few ops, so that lists grow far beyond what one node holds.
-#[test]
-fn uses_are_those_of_a_naive_model() {
-    arbtest::arbtest(|u| {
-        let mut g = empty();
-        let mut model = Naive::default();
-        for _ in 0..u.int_in_range(1..=400)? {
-            let ops = model.ops.len();
-            let value = |u: &mut arbtest::arbitrary::Unstructured<'_>,
-                         g: &Graph,
-                         model: &Naive|
-             -> Result<Option<Value>> {
-                let op = model.ops[u.choose_index(model.ops.len())?].0;
-                Ok(Some(g.result(op, u.choose_index(2)?)))
-            };
-            match u.int_in_range(0..=9)? {
-                0 | 1 if ops < 5 => {
-                    let op = g.create(
-                        OpSpec::new(Opaque::default()).result(Type::Unknown).result(Type::Unknown),
-                    );
-                    model.ops.push((op, vec![], vec![]));
-                }
-                _ if ops == 0 => {}
-                2..=5 => {
-                    // A run of slots at once: lists become long.
-                    let at = u.choose_index(ops)?;
-                    let first = u.int_in_range(0..=200)?;
-                    for slot in first..first + u.int_in_range(1..=60)? {
-                        let v = value(u, &g, &model)?;
-                        let (op, own, _) = &mut model.ops[at];
-                        if own.len() <= slot {
-                            own.resize(slot + 1, None);
-                        }
-                        own[slot] = v;
-                        g.set_operand(Use { user: *op, operand: slot as u32 }, v);
-                    }
-                }
-                6 => {
-                    let at = u.choose_index(ops)?;
-                    let v = value(u, &g, &model)?;
-                    let (op, _, captures) = &mut model.ops[at];
-                    for _ in 0..u.int_in_range(1..=30)? {
-                        captures.push(v);
-                        assert_eq!(g.add_capture(*op, v.unwrap()) as usize + 1, captures.len());
-                    }
-                }
-                7 => {
-                    let at = u.choose_index(ops)?;
-                    let (op, own, _) = &mut model.ops[at];
-                    if !own.is_empty() {
-                        let slot = u.choose_index(own.len())?;
-                        for s in slot..own.len().min(slot + 20) {
-                            own[s] = None;
-                            g.set_operand(Use { user: *op, operand: s as u32 }, None);
-                        }
-                        let len = u.int_in_range(0..=own.len())?;
-                        if u.ratio(1, 4)? {
-                            own.truncate(len);
-                            g.truncate_operands(*op, len);
-                        }
-                    }
-                }
-                8 => {
-                    let (from, to) = (value(u, &g, &model)?, value(u, &g, &model)?);
-                    let expected = if from == to { 0 } else { model.uses(from.unwrap()).len() };
-                    assert_eq!(g.replace_all_uses(from.unwrap(), to.unwrap()), expected);
-                    for (_, own, captures) in &mut model.ops {
-                        own.iter_mut()
-                            .chain(captures)
-                            .filter(|v| **v == from)
-                            .for_each(|v| *v = to);
-                    }
-                }
-                _ => {
-                    let at = u.choose_index(ops)?;
-                    let op = model.ops[at].0;
-                    let results: Vec<Value> = g.results(op).collect();
-                    for (_, own, captures) in &mut model.ops {
-                        let dead = |v: &&mut Option<Value>| v.is_some_and(|v| results.contains(&v));
-                        own.iter_mut().filter(dead).for_each(|v| *v = None);
-                        captures.iter_mut().filter(dead).for_each(|v| *v = None);
-                    }
-                    for v in results {
-                        let uses: Vec<Use> = g.uses(v).collect();
-                        uses.into_iter().for_each(|u| g.set_operand(u, None));
-                    }
-                    g.erase(op);
-                    model.ops.remove(at);
-                }
-            }
-        }
-        model.check(&g);
-        Ok(())
-    })
-    .budget_ms(4000);
-}
-
 fn order(g: &Graph) -> Vec<u32> {
     g.topo_order().unwrap().into_iter().map(|o| o.seq()).collect()
 }
@@ -313,7 +176,7 @@ fn cycles_are_named() {
 /// Any acyclic graph: every op once, after what it reads, the same each time.
 #[test]
 fn orders_respect_operands() {
-    arbtest::arbtest(|u| {
+    holds(200, |u| {
         let mut g = empty();
         let n = u.int_in_range(1..=60)?;
         let values: Vec<Value> = (0..n).map(|_| op(&mut g, &[])).collect();
@@ -337,6 +200,5 @@ fn orders_respect_operands() {
         }
         assert_eq!(order, g.topo_order().unwrap());
         Ok(())
-    })
-    .budget_ms(1500);
+    });
 }

@@ -14,7 +14,8 @@ use crate::{
     pass_options,
 };
 use normfold_ir::{
-    Binding, ConstPool, DType, Graph, OpId, OpKind, PatternRewriter, Value, eval::Tensor,
+    Binding, ConstPool, DType, Graph, OpId, OpKind, PatternRewriter, TensorType, Value,
+    eval::Tensor,
 };
 use std::{collections::HashSet, sync::Arc};
 
@@ -140,6 +141,11 @@ impl ConstFold {
         let count = dims.iter().try_fold(1u64, |n, &d| n.checked_mul(d))?;
         let bytes = dtype.bytes_for(count)?;
         if !g.capabilities().may_add_constant(dtype) || bytes > self.saved(constants, v)? {
+            return None;
+        }
+        // Bodies declare what they capture, and are not looked into.
+        let ty = TensorType::of(dtype, &dims);
+        if !g.ty(v).compatible(&ty.into()) && g.uses(v).any(|u| u.capture().is_some()) {
             return None;
         }
         let tensor = constants.stored(v).ok()?;

@@ -484,6 +484,11 @@ impl FoldBn {
         let bn = root.op;
         let location = graph.location(bn);
         let disagree = |cx: &PassCx<'_>, message: String| cx.certificate(location.clone(), message);
+        if let Some(v) = certificate::contested(self.cx(graph, cx.constants(), state), &found) {
+            let what = graph.location(v.op);
+            let message = format!("constant {what:?} is both the data and a parameter of the path");
+            return Ok(Verdict::Kept(FoldReason::Uncertified { message }));
+        }
         let sample = match certificate::before(self.cx(graph, cx.constants(), state), &found) {
             Ok(sample) if sample.is_finite() => sample,
             Ok(_) => {

@@ -21,6 +21,7 @@ use crate::{
 use normfold_ir::{ConstId, Module, RoundingStats};
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -272,6 +273,7 @@ impl OnnxDocument {
         let total = content.len() + file.content(&export).len();
         let mut before = 0;
         if let Some(place) = &place {
+            spare_external(&locations(&export, &destinations)?, place)?;
             if !file.is_empty() {
                 let outside = file.content(&export);
                 before = outside.len();
@@ -371,13 +373,12 @@ impl OnnxDocument {
     ) -> Result<(), FrontendError> {
         let opened = self.external.opened();
         let Some(base) = self.external.base().filter(|_| !opened.is_empty()) else { return Ok(()) };
-        let same = |a: &Path, b: &Path| matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b);
-        if same(base, &place.directory) {
+        if same_place(base, &place.directory) {
             return Ok(());
         }
         for (location, source) in opened.into_iter().filter(|(l, _)| named.contains(&**l)) {
             let path = place.directory.join(&*location);
-            if same(&base.join(&*location), &path) {
+            if same_place(&base.join(&*location), &path) {
                 continue;
             }
             transaction.lock(&place.directory)?;
@@ -411,9 +412,31 @@ fn too_large(content: &Content<'_>) -> FrontendError {
     }
 }
 
+/// Refuses an output that would take the place of external data that it names: its tensors would be read from itself.
+fn spare_external(named: &BTreeSet<String>, place: &Place) -> Result<(), FrontendError> {
+    for location in named {
+        let path = place.directory.join(location);
+        let beside = path.parent().is_some_and(|folder| same_place(folder, &place.directory));
+        if beside && path.file_name() == Some(&place.file) {
+            let e = io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "the model's external data is in a file of that name",
+            );
+            return Err(FrontendError::io("write", path, e));
+        }
+    }
+    Ok(())
+}
+
+/// Whether both are there and the same, links resolved.
+fn same_place(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
 /// Where the output goes, and what files beside it are called.
 struct Place {
     directory: PathBuf,
+    file: OsString,
     stem: String,
 }
 
@@ -424,7 +447,7 @@ impl Place {
         let directory = if directory.as_os_str().is_empty() { ".".into() } else { directory };
         // A location must be text without separators of any system.
         let stem = target.file_stem()?.to_string_lossy().replace(['\\', ':'], "_");
-        Some(Self { directory, stem })
+        Some(Self { directory, file: target.file_name()?.to_owned(), stem })
     }
 
     fn location(&self, digest: &str) -> String {

@@ -66,6 +66,17 @@ impl<'a> Lexer<'a> {
         self.pos
     }
 
+    /// The next character, without skipping anything; nothing at the end.
+    pub(super) fn here(&self) -> Range<usize> {
+        self.since(self.pos)
+    }
+
+    /// What was taken since `start`; where that is nothing, the next character.
+    pub(super) fn since(&self, start: usize) -> Range<usize> {
+        let next = || self.peek_char().map_or(0, char::len_utf8);
+        start..if self.pos > start { self.pos } else { self.pos + next() }
+    }
+
     fn byte(&self, ahead: usize) -> u8 {
         self.text.as_bytes().get(self.pos + ahead).copied().unwrap_or(0)
     }

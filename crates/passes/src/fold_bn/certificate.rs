@@ -5,7 +5,7 @@
 //! Beyond what `certify` says of the bound: where an op absorbed something before, the path before the fold reads rounded
 //! elements too, and what is folded scales what they are off by: `max|s|·u·(Σ|W|·|x| + |b|)` more.
 
-use super::{ask::Ask, cx::Cx, reason::Role, resolve::resolve, search::Found};
+use super::{ask::Ask, cx::Cx, plan::Absorbed, reason::Role, resolve::resolve, search::Found};
 use crate::certify::{
     self, Certificate, Compared, Demand, Reads, bind_data, own_factor, smallest, unit,
 };
@@ -38,6 +38,29 @@ impl Sample {
     pub(super) fn is_finite(&self) -> bool {
         self.before.iter().all(|x| x.is_finite())
     }
+}
+
+/// A constant that the path reads both as data and otherwise, say `W·Wᵀ`: no sample of the data alone can be made.
+pub(super) fn contested(cx: Cx<'_>, found: &Found) -> Option<Value> {
+    let absorbed = &found.plan.absorbed;
+    let on_the_way = |op| found.via.contains(&op) || found.plan.bypassed.iter().any(|b| b.0 == op);
+    let constant = |&v: &Value| cx.is_constant(v);
+    found.frontier.iter().copied().filter(constant).find(|&v| {
+        let mut seen = HashSet::new();
+        let mut open: Vec<OpId> = found.outputs.iter().map(|y| y.op).collect();
+        while let Some(op) = open.pop() {
+            let reads = cx.g.operands(op).flatten().filter(|&x| x == v).count();
+            let takes = |(a, &x): (&Absorbed, &Value)| a.op == op && x == v;
+            let as_data = absorbed.iter().zip(&found.frontier).any(takes)
+                || (on_the_way(op) && absorbed.iter().all(|a| a.op != op));
+            if reads > 1 || (reads == 1 && !as_data) {
+                return true;
+            }
+            let further = cx.g.operands(op).flatten().filter(|x| !found.frontier.contains(x));
+            open.extend(further.map(|x| x.op).filter(|&op| seen.insert(op)));
+        }
+        false
+    })
 }
 
 /// Evaluates the path from `found`'s frontier to its outputs as it is, before the plan is committed.
@@ -131,7 +154,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     let changed = absorbers.iter().chain(&readers).copied().chain(gone);
     for op in changed {
         for at in operands(g, op) {
-            watch(&mut e, cx, at, derived, &tally);
+            watch(&mut e, cx, at, &data, derived, &tally);
         }
     }
     let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).flatten().map(|s| s.abs());
@@ -187,15 +210,15 @@ pub(super) fn after(
         // A linear op's factor of its product scales what a weight contributes.
         alpha = alpha.max(sample.amplification * own_factor(g, op));
         for at in operands(g, op) {
-            watch(&mut e, cx, at, |_| true, &tally);
+            watch(&mut e, cx, at, &sample.data, |_| true, &tally);
         }
     }
     for at in sample.readers.iter().flat_map(|&op| operands(g, op)) {
-        watch(&mut e, cx, at, |_| true, &tally);
+        watch(&mut e, cx, at, &sample.data, |_| true, &tally);
     }
     // Sums that took a shift no op has room for.
     for at in created.iter().flat_map(|&op| operands(g, op)) {
-        watch(&mut e, cx, at, |_| true, &tally);
+        watch(&mut e, cx, at, &sample.data, |_| true, &tally);
     }
     let mut certificate = Certificate::default();
     let known = sample.before.iter().zip(&sample.rounding);
@@ -235,11 +258,13 @@ fn typed_dims(cx: Cx<'_>, v: Value, n: u64) -> Option<Vec<u64>> {
     Some((0..rank).map(one).collect())
 }
 
-/// Binds a constant operand that is `wanted` to its stored elements, adding up the magnitudes of those that are read.
+/// Binds a constant operand that is `wanted` to its stored elements, adding up the magnitudes of those that are read. A
+/// constant that stands for data of the path is left to that.
 fn watch<'a>(
     e: &mut Evaluator<'a>,
     cx: Cx<'a>,
     at: Use,
+    data: &[(Value, Vec<u64>)],
     wanted: impl Fn(normfold_ir::ConstId) -> bool,
     tally: &'a Tally,
 ) {
@@ -253,6 +278,9 @@ fn watch<'a>(
         return;
     }
     let v = Value::new(r.op, 0);
+    if data.iter().any(|(bound, _)| *bound == v) {
+        return;
+    }
     if !matches!(g.kind(r.op), OpKind::Constant(_) | OpKind::Parameter(_))
         || !pool.dtype(r.entry).is_arithmetic_float()
     {

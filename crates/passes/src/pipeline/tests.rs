@@ -2,6 +2,7 @@ use super::*;
 use crate::{Globs, NoOptions, PassCx, PassError, PassOutcome, option_enum, pass_options};
 use arbtest::arbitrary::{Result, Unstructured};
 use normfold_ir::Graph;
+use normfold_property::holds;
 
 option_enum! {
     /// Which way.
@@ -220,7 +221,7 @@ fn any_pipeline(u: &mut Unstructured<'_>, depth: usize, least: usize) -> Result<
 #[test]
 fn parse_of_print_is_the_same() {
     let registry = registry();
-    arbtest::arbtest(|u| {
+    holds(300, |u| {
         let p = any_pipeline(u, 3, 0)?;
         let text = p.to_string();
         assert_eq!(Pipeline::parse(&text, &registry).as_ref(), Ok(&p), "{text}");
@@ -231,7 +232,7 @@ fn parse_of_print_is_the_same() {
 #[test]
 fn no_text_panics() {
     let registry = registry();
-    arbtest::arbtest(|u| {
+    holds(300, |u| {
         let words = [
             "every",
             "plain-pass",

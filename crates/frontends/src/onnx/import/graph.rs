@@ -95,6 +95,7 @@ impl<'a> Importer<'a, '_> {
                 continue;
             }
             let ty = self.shared.types.of_view(info.ty.as_ref());
+            has_name(scope, "input", i, info.name)?;
             scope.parameter(i as u32, info.name, ty)?;
         }
         Ok(())
@@ -110,12 +111,14 @@ impl<'a> Importer<'a, '_> {
         let view = scope.view;
         for i in 0..view.table.initializers.len() {
             let t = view.initializer(i)?;
+            has_name(scope, "initializer", i, t.name)?;
             let entry = self.shared.tensors.entry(&mut self.shared.types, &t, t.name)?;
             self.initializer(scope, t.name, entry, Origin::Initializer(i as u32))?;
         }
         for i in 0..view.table.sparse_initializers.len() {
             let s = view.sparse_initializer(i)?;
             let name = s.values.name;
+            has_name(scope, "sparse_initializer", i, name)?;
             let entry = self.shared.tensors.sparse(&mut self.shared.types, &s, name)?;
             self.initializer(scope, name, entry, Origin::SparseInitializer(i as u32))?;
         }
@@ -376,6 +379,7 @@ impl<'a> Importer<'a, '_> {
         let mut values = Vec::with_capacity(outputs.len());
         let mut names = Vec::with_capacity(outputs.len());
         for (i, &name) in outputs.iter().enumerate() {
+            has_name(scope, "output", i, name)?;
             let reader = Reader::Output { graph: view.index, index: i as u32 };
             let Some(v) = scope.value(name, reader, captures) else {
                 return Err(scope.undefined(name, reader));
@@ -386,4 +390,12 @@ impl<'a> Importer<'a, '_> {
         scope.graph.create(OpSpec::new(Return { names }).operands(values));
         Ok(outputs.len())
     }
+}
+
+/// The empty name is that of what is absent; nothing can be called so (`onnx.checker` agrees).
+fn has_name(scope: &Scope<'_, '_>, list: &str, i: usize, name: &str) -> Result<(), FrontendError> {
+    if name.is_empty() {
+        return Err(invalid(format!("{}.{list}[{i}]", scope.view.path()), "it has no name"));
+    }
+    Ok(())
 }

@@ -170,8 +170,7 @@ fn tensor_body(lexer: &mut Lexer<'_>) -> Result<TensorType, ParseError> {
             _ => break,
         }
         if !lexer.eat_char('x') {
-            let at = lexer.pos();
-            return Err(ParseError::new(at..at + 1, "expected `x` after an extent")
+            return Err(ParseError::new(lexer.here(), "expected `x` after an extent")
                 .help("a tensor type is tensor<2x3xf32>, tensor<?{N}x3xf32> or tensor<*xf32>"));
         }
         if !ranked {
@@ -180,7 +179,7 @@ fn tensor_body(lexer: &mut Lexer<'_>) -> Result<TensorType, ParseError> {
     }
     let start = lexer.pos();
     let word = lexer.take_while(|b| b.is_ascii_alphanumeric());
-    let span = start..lexer.pos().max(start + 1);
+    let span = lexer.since(start);
     let Ok(dtype) = word.parse::<DType>() else {
         let all = DType::ALL.iter().map(|d| d.name());
         let mut error = ParseError::new(span, format!("`{word}` is no element type"));
@@ -189,10 +188,7 @@ fn tensor_body(lexer: &mut Lexer<'_>) -> Result<TensorType, ParseError> {
         return Err(error);
     };
     if !lexer.eat_char('>') {
-        return Err(ParseError::new(
-            lexer.pos()..lexer.pos() + 1,
-            "expected `>` after the element type",
-        ));
+        return Err(ParseError::new(lexer.here(), "expected `>` after the element type"));
     }
     Ok(TensorType { dtype, shape: ranked.then(|| dims.into()) })
 }

@@ -437,7 +437,7 @@ fn content_hash(lexer: &mut Lexer<'_>) -> Result<u64, ParseError> {
     let start = lexer.pos();
     let digits = lexer.take_while(|b| b.is_ascii_hexdigit());
     let hash = u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16);
-    let at = start..lexer.pos().max(start + 1);
+    let at = lexer.since(start);
     hash.ok_or_else(|| ParseError::new(at, "a content hash is 16 hex digits"))
 }
 

@@ -194,6 +194,22 @@ fn external_data_follows_to_another_directory() {
     assert_eq!(files(other.path()), ["w.bin"]);
 }
 
+/// The output would be what its own tensors are read from.
+#[test]
+fn an_output_does_not_take_the_place_of_its_external_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let (doc, module) = OnnxDocument::open(&external(dir.path()), &OpenOptions::default()).unwrap();
+    let before = fs::read(dir.path().join("w.bin")).unwrap();
+    for folder in [dir.path(), other.path()] {
+        let kept = files(folder);
+        let e = doc.save(&module, &folder.join("w.bin"), SaveOptions::default()).unwrap_err();
+        assert!(e.to_string().contains("external data is in a file of that name"), "{e}");
+        assert_eq!(files(folder), kept);
+    }
+    assert!(fs::read(dir.path().join("w.bin")).unwrap() == before);
+}
+
 #[test]
 fn what_passes_the_limit_of_protobuf_moves_out() {
     let dir = tempfile::tempdir().unwrap();

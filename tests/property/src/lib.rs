@@ -1,4 +1,4 @@
-//! Properties of random inputs.
+//! Properties of random inputs, tried on the same ones in every run.
 
 use arbtest::{arbitrary, arbtest};
 

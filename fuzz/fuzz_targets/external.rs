@@ -1,0 +1,4 @@
+//! See `tests/fuzz/src/external.rs`.
+#![no_main]
+
+normfold_libfuzzer::target!("external");

@@ -1,0 +1,4 @@
+//! See `tests/fuzz/src/onnx.rs`.
+#![no_main]
+
+normfold_libfuzzer::target!("onnx");

@@ -1,0 +1,4 @@
+//! See `tests/fuzz/src/pipeline.rs`.
+#![no_main]
+
+normfold_libfuzzer::target!("pipeline");

@@ -1,0 +1,4 @@
+//! See `tests/fuzz/src/text.rs`.
+#![no_main]
+
+normfold_libfuzzer::target!("text");
