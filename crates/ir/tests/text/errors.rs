@@ -63,6 +63,9 @@ fn types() {
         "%y = relu %x : tensor<2x3>" => ">: expected `x` after an extent", "a tensor type is tensor<2x3xf32>, tensor<?{N}x3xf32> or tensor<*xf32>";
         "%y = relu %x : tensor<?{a b}xf32>" => "?{a: the extent's name has no end", "write ?{name}, or ?{\"name\"} for one with other characters";
         "%y = relu %x : tensor<99999999999999999999xf32>" => "99999999999999999999: extent is too large", "";
+        "%y = relu %x : tensor<2éxf32>" => "é: expected `x` after an extent", "a tensor type is tensor<2x3xf32>, tensor<?{N}x3xf32> or tensor<*xf32>";
+        "%y = relu %x : tensor<2xé>" => "é: `` is no element type", "element types: f64, f32, f16, bf16, f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f4e2m1, i64, i32, i16, i8, i4, i2, u64, u32, u16, u8, u4, u2, bool, str, c64, c128";
+        "%y = relu %x : tensor<2xf32é" => "é: expected `>` after the element type", "";
         "%y = relu %x : tensor<2xf32" => "\n: expected `>` after the element type", "";
     }
 }

@@ -16,11 +16,15 @@ use std::{collections::HashMap, sync::Arc};
 
 /// Sparse tensors up to this many bytes become dense; the elements of larger ones are absent.
 const DENSE_LIMIT: u64 = 1 << 20;
+/// What all of them may have together: a few bytes of a document say each.
+const ALL_DENSE_LIMIT: u64 = 64 << 20;
 
 pub(super) struct Tensors<'d> {
     document: Arc<dyn ByteSource>,
     external: &'d ExternalFiles,
     files: HashMap<Arc<str>, Arc<dyn ByteSource>>,
+    /// The bytes of sparse tensors that became dense.
+    dense: u64,
 }
 
 fn invalid(tensor: &str, problem: impl Into<String>) -> FrontendError {
@@ -47,7 +51,7 @@ fn elements(name: &str, dims: &[i64]) -> Result<(Vec<u64>, u64), FrontendError> 
 
 impl<'d> Tensors<'d> {
     pub(super) fn new(source: &Source, external: &'d ExternalFiles) -> Self {
-        Self { document: Arc::new(source.clone()), external, files: HashMap::new() }
+        Self { document: Arc::new(source.clone()), external, files: HashMap::new(), dense: 0 }
     }
 
     /// The entry of a tensor that messages call `name`.
@@ -148,7 +152,7 @@ impl<'d> Tensors<'d> {
         Ok(ConstData::Strings(list.into_iter().map(Arc::from).collect()))
     }
 
-    /// The entry of a sparse tensor: dense up to a limit, absent beyond.
+    /// The entry of a sparse tensor: dense up to limits of its own and of the document, absent beyond.
     ///
     /// # Errors
     /// As [`Tensors::entry`]; indices are missing, of another type or shape, or beyond the tensor.
@@ -167,7 +171,7 @@ impl<'d> Tensors<'d> {
         let Some(len) = dtype.bytes_for(n) else {
             return Ok(absent);
         };
-        if width == 0 || len > DENSE_LIMIT {
+        if width == 0 || len > DENSE_LIMIT.min(ALL_DENSE_LIMIT - self.dense) {
             return Ok(absent);
         }
         let Some(view) = &s.indices else {
@@ -190,6 +194,7 @@ impl<'d> Tensors<'d> {
         }
         let values = bytes(&values, name, nnz * width)?;
         let indices = bytes(&indices, name, nnz * per as u64 * 8)?;
+        self.dense += len;
         let mut dense = vec![0u8; len as usize];
         let width = width as usize;
         for (value, index) in values.chunks_exact(width).zip(indices.chunks_exact(8 * per)) {

@@ -165,3 +165,33 @@ fn constant_nodes() {
     let e = problem(&of(attr_tensor("value", tensor_f32("", &[2], &[2.0]))));
     assert!(e.contains("tensor `t`"), "{e}");
 }
+
+/// A hostile document says a mebibyte in a few bytes, as often as it likes.
+#[test]
+fn sparse_tensors_together_become_dense_within_a_limit() {
+    let g = graph(vec![], vec![], vec![value("x", &[1])], vec![value("x", &[1])]);
+    let many = (0..100).fold(g, |g, i| {
+        let m = Msg::new()
+            .msg(1, tensor_f32(&format!("t{i}"), &[1], &[5.0]))
+            .msg(2, tensor_i64("", &[1], &[3]));
+        g.msg(15, m.int(3, 1 << 18))
+    });
+    let m = module(&model(8, 17, many));
+    let dense = m.constants.ids().filter(|&id| m.constants.is_present(id)).count();
+    assert_eq!((m.constants.len(), dense), (100, 64));
+}
+
+/// The empty name is that of what is absent.
+#[test]
+fn what_can_be_read_has_a_name() {
+    let x = || vec![value("x", &[1])];
+    let unnamed = || vec![value("", &[1])];
+    for (g, want) in [
+        (graph(vec![], vec![tensor_f32("", &[1], &[1.0])], x(), x()), "graph.initializer[0]"),
+        (graph(vec![], vec![], unnamed(), x()), "graph.input[0]"),
+        (graph(vec![], vec![], x(), unnamed()), "graph.output[0]"),
+    ] {
+        let e = problem(&model(8, 17, g));
+        assert!(e.contains(want) && e.contains("it has no name"), "{want}: {e}");
+    }
+}
