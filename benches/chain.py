@@ -6,6 +6,8 @@
 Kinds of chain:
 
     plain        conv-bn-relu
+    tapped       the same; every ten blocks the value goes into a sum, which is the result, and the input comes in again. The
+                 result of a plain chain forgets after some dozens of blocks what was before, a wrong weight, too
     joins        a norm behind a sum of two convolutions, behind a concatenation, on a residual branch, before a convolution and
                  beside one, in turn, each with an activation behind
     open         the same without activations, so that walks may go on
@@ -126,6 +128,12 @@ class Chain:
     def plain(self, i):
         self.last = self.op("Relu", f"r{i}", [self.norm(f"n{i}", self.conv(f"c{i}", self.last, i), i)])
 
+    def tapped(self, i):
+        self.plain(i)
+        if i % 10 == 9:
+            self.taps = self.last if i == 9 else self.op("Add", f"t{i}", [self.taps, self.last])
+            self.last = self.op("Add", f"x{i}", [self.last, "x"])
+
     def joins(self, i, activate=True):
         x, half = self.last, self.c // 2
         if i % 5 == 0:
@@ -218,7 +226,7 @@ class Chain:
 
 
 KINDS = {k: getattr(Chain, k.replace("-", "_")) for k in (
-    "plain", "joins", "open", "barred", "barred-sums", "norms", "sum", "concat", "beside", "fan", "fan-out", "parallel",
+    "plain", "tapped", "joins", "open", "barred", "barred-sums", "norms", "sum", "concat", "beside", "fan", "fan-out", "parallel",
     "term")}
 
 
@@ -227,6 +235,8 @@ def write(path, blocks, channels=4, kernel=1, shared=False, size=8, seed=7, kind
     chain = Chain(channels, kernel, shared, size, seed)
     for i in range(blocks):
         KINDS[kind](chain, i)
+    if kind == "tapped":
+        chain.last = chain.taps
     if kind == "sum":
         chain.last = chain.norm("n", chain.last, 0)
     if kind == "concat":

@@ -180,7 +180,7 @@ def each_model(args, work):
     yield "mobilenet_v2", lambda: models.known(work, "mobilenet_v2", args.mobilenet), 1
     yield "resnet50", lambda: models.known(work, "resnet50", args.resnet50), 1
     made = [
-        ("chain of 10,000 blocks", chain.write, {"blocks": 10_000}, 1),
+        ("chain of 10,000 blocks", chain.write, {"blocks": 10_000, "kind": "tapped"}, 1),
         ("1.5 GB, every weight folded", models.large, models.ALL, 5),
         ("1.5 GB, one weight in a hundred folded", models.large, models.SOME, 5),
         ("4 GB in a file beside it", models.large, models.EXTERNAL, 9),
