@@ -1,8 +1,8 @@
 """The models of the benchmarks, each in a directory of its own. Weights are written piece by piece: no model is in memory."""
+import collections
 import contextlib
 import os
 import shutil
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -109,24 +109,42 @@ def nested(path, blocks, depth=64):
             c.plain(at)
             at += 1
         levels.append((c.nodes, c.tensors, c.last))
-    graph = lambda name, g: chain.msg(5, chain.text(1, name) + chain.msg(6, g) + chain.num(20, 5))  # noqa: E731
-    inner = None
+    # The innermost graph comes first; what is around it goes in front and behind, so that nothing is copied twice.
+    pieces, length = collections.deque(), 0
+
+    def around(front, back=b""):
+        nonlocal length
+        pieces.appendleft(front)
+        pieces.append(back)
+        length += len(front) + len(back)
+
+    def enclosed(number):
+        around(chain.varint(number << 3 | 2) + chain.varint(length))
+
     for level in reversed(range(depth)):
         nodes, tensors, last = levels[level]
         out = "y" if level == 0 else f"level{level}.out"
-        if inner is None:
-            end = chain.node("Identity", f"end{level}", [last], out)
-        else:
-            skip = f"level{level}.skip"
-            other = chain.node("Identity", skip, [last], skip) + chain.text(2, skip) + chain.value(12, skip, shape)
-            end = chain.node("If", f"if{level}", ["p"], out, graph("then_branch", inner) + graph("else_branch", other))
-        inner = b"".join(nodes) + end + chain.text(2, f"level{level}") + b"".join(tensors)
+        nodes, tail = b"".join(nodes), chain.text(2, f"level{level}") + b"".join(tensors)
         if level == 0:
             condition = chain.text(1, "p") + chain.msg(2, chain.msg(1, chain.num(1, 9) + chain.msg(2, b"")))
-            inner += chain.value(11, "x", shape) + chain.msg(11, condition)
-        inner += chain.value(12, out, shape)
+            tail += chain.value(11, "x", shape) + chain.msg(11, condition)
+        tail += chain.value(12, out, shape)
+        if level == depth - 1:
+            around(nodes + chain.node("Identity", f"end{level}", [last], out) + tail)
+            continue
+        skip = f"level{level}.skip"
+        other = chain.node("Identity", skip, [last], skip) + chain.text(2, skip) + chain.value(12, skip, shape)
+        otherwise = chain.msg(5, chain.text(1, "else_branch") + chain.msg(6, other) + chain.num(20, 5))
+        enclosed(6)
+        around(chain.text(1, "then_branch"), chain.num(20, 5))
+        enclosed(5)
+        around(chain.text(1, "p") + chain.text(2, out) + chain.text(3, f"if{level}") + chain.text(4, "If"), otherwise)
+        enclosed(1)
+        around(nodes, tail)
+    enclosed(7)
     with open(path, "wb") as f:
-        f.write(chain.num(1, chain.IR) + chain.text(2, "normfold-bench") + chain.msg(7, inner))
+        f.write(chain.num(1, chain.IR) + chain.text(2, "normfold-bench"))
+        f.writelines(pieces)
         f.write(chain.msg(8, chain.num(2, chain.OPSET)))
 
 
