@@ -3,6 +3,7 @@
 #
 #     fuzz/run.sh [SECONDS [TARGET…]]          60 seconds each by default
 #     SEED=0 fuzz/run.sh 3600 onnx             other inputs every time; a fixed seed otherwise
+#     RUNS=5000 fuzz/run.sh 60                 at most so many inputs: the same in every run, until the time is up
 #
 # Needs a nightly toolchain and a C++ compiler. Grown corpora stay below the target directory and are gone on with. What is
 # found is written there; it is copied to fuzz/found/TARGET/ under a name that says what went wrong, and mended.
@@ -45,7 +46,7 @@ for target in "${targets[@]}"; do
     printf '\n==> %s, %s seconds\n' "$target" "$seconds"
     # A leak is no finding here, an input of seconds or of gigabytes is.
     if ASAN_OPTIONS=detect_leaks=0 "$target_dir/fuzz/$triple/release/$target" "${folders[@]}" \
-        -seed="${SEED:-1}" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -max_len=16384 \
+        -seed="${SEED:-1}" -runs="${RUNS:--1}" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -max_len=16384 \
         -artifact_prefix="$work/" -print_final_stats=1 >"$work/log" 2>&1; then
         grep -aE 'DONE|^Done|^stat::(number_of_executed_units|peak_rss_mb)' "$work/log"
     else

@@ -93,7 +93,8 @@ fn a_signal_that_the_caller_ignores_is_ignored() {
         .env("CRASH_SHIM", shim())
         .env("CRASH_DIR", place.path("out"))
         .env("CRASH_AT", last)
-        .env("CRASH_DO", "SIGINT");
+        .env("CRASH_DO", "SIGINT")
+        .env("CRASH_KEEP", "1");
     assert!(shell.status().expect("a shell").success());
     assert!(place.path("out/m.onnx").exists());
 }
