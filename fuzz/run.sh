@@ -28,7 +28,7 @@ coverage+=' -Cllvm-args=-sanitizer-coverage-trace-compares'
 programs=()
 for target in "${targets[@]}"; do programs+=(--bin "$target"); done
 RUSTFLAGS="$coverage -Zsanitizer=address --cfg fuzzing" \
-    cargo +nightly build --quiet --locked --release --manifest-path fuzz/Cargo.toml --target "$triple" \
+    cargo +nightly build --quiet --release --manifest-path fuzz/Cargo.toml --target "$triple" \
     --target-dir "$target_dir/fuzz" "${programs[@]}"
 
 failed=()
