@@ -10,7 +10,8 @@ the original gives is kept in KEPT.npz for the next tool.
 
 `weights` computes every weight that a batch norm right behind a convolution was folded into again, in extended
 precision, and prints the largest difference to what is stored, relative to the largest weight of its channel: at most what
-normfold's report states as `largest_rounding`.
+normfold's report states as `largest_rounding`. `beyond` counts folds of which an element is off by more than the `bound` of
+the fold, relative to itself, and folds whose certificate measured more than that.
 """
 import collections
 import json
@@ -19,7 +20,7 @@ import sys
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 # Differences that pass, by the narrowest type of the weights.
 TOLERANCE = {np.dtype(np.float16): 2e-3}
@@ -126,6 +127,11 @@ def outputs(original, output, kept):
     return found
 
 
+def off_by_more(stored, exact, bound, least):
+    """1 where an element differs from the exact one by more than `bound` of itself and `least`."""
+    return int((np.abs(stored - exact) > bound * np.abs(stored) + least).any())
+
+
 def weights(original, output, report):
     with open(report, encoding="utf-8") as f:
         stated = json.load(f)
@@ -136,7 +142,7 @@ def weights(original, output, report):
     tensors = [{t.name: t for t in m.graph.initializer} for m in (old, new)]
     nodes = [{label(n): n for n in m.graph.node} for m in (old, new)]
     array = lambda side, name: numpy_helper.to_array(tensors[side][name], places[side]).astype(np.longdouble)  # noqa: E731
-    checked, worst = 0, 0.0
+    checked, worst, beyond = 0, 0.0, 0
     folds = [r for r in stated["remarks"] if r["code"] == "folded"]
     taken = collections.Counter(name for r in folds for name in r["args"].get("absorbers", [r["args"]["into"]]))
     for remark in folds:
@@ -151,14 +157,25 @@ def weights(original, output, report):
         if not {into.input[1], *bn.input[1:5]} <= tensors[0].keys() or now.input[1] not in tensors[1]:
             continue
         epsilon = next((a.f for a in bn.attribute if a.name == "epsilon"), np.float32(1e-5))
-        gamma, _, _, variance = (array(0, i) for i in bn.input[1:5])
+        gamma, beta, mean, variance = (array(0, i) for i in bn.input[1:5])
         w = array(0, into.input[1])
-        exact = w * (gamma / np.sqrt(variance + np.longdouble(epsilon))).reshape(-1, *[1] * (w.ndim - 1))
+        scale = gamma / np.sqrt(variance + np.longdouble(epsilon))
+        exact = w * scale.reshape(-1, *[1] * (w.ndim - 1))
         off = np.abs(array(1, now.input[1]) - exact).reshape(len(w), -1).max(axis=1)
         largest = np.abs(exact).reshape(len(w), -1).max(axis=1)
+        stored = helper.tensor_dtype_to_np_dtype(tensors[1][now.input[1]].data_type)
+        least = np.longdouble(np.finfo(stored).smallest_subnormal)
+        # What every element is off by, relative to itself, bounds what any result is off by, relative to the sum of the
+        # magnitudes that were added: whatever the data, not only that of the certificate's sample.
+        beyond += off_by_more(array(1, now.input[1]), exact, args["bound"], least)
         worst = max(worst, float((off[largest > 0] / largest[largest > 0]).max(initial=0)))
+        if len(now.input) > 2 and now.input[2] in tensors[1]:
+            b = array(0, into.input[2]) if len(into.input) > 2 and into.input[2] in tensors[0] else np.longdouble(0)
+            lost = np.longdouble(2) ** -50 * (np.abs(b * scale) + np.abs(beta) + np.abs(mean * scale))
+            beyond += off_by_more(array(1, now.input[2]), b * scale + beta - mean * scale, args["bound"], least + lost)
         checked += 1
     return {"checked": checked, "observed": worst, "stated": stated["largest_rounding"], "certified": stated["largest_error"],
+            "beyond": beyond + sum(r["args"]["error"] > r["args"]["bound"] for r in folds if "error" in r["args"]),
             "folded": stated["batch_norms"]["folded"]}
 
 

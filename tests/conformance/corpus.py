@@ -28,6 +28,10 @@ import onnx
 
 import harness
 
+sys.path.insert(0, str(harness.ROOT / "benches"))
+
+import judge
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -85,6 +89,11 @@ def one(path, scratch, expected):
         failures.append("one thread and two gave different bytes")
     if expected is not None:
         failures += unexpected(report, expected)
+    told = scratch / "report.json"
+    told.write_text(json.dumps(report.raw))
+    computed = judge.weights(path, out, told)
+    if computed["beyond"]:
+        failures.append(f"{computed['beyond']} folds are off by more than their bounds")
     again = harness.opt(out, same)
     if again.folded + again.chains["folded"] or not identical(out, same):
         failures.append("a second run changed something")
@@ -113,7 +122,9 @@ def one(path, scratch, expected):
         p.unlink(missing_ok=True)
     kept = collections.Counter(report.reasons) + collections.Counter(report.chains["reasons"])
     norms, chains = ([c["total"], c["kept"]] for c in (report.norms, report.chains))
-    return [path.stem, *norms, *chains, directions(report), reasons(kept), judged], failures
+    figures = [f"`{report.raw[k]:.1e}`" if report.raw[k] is not None else "–" for k in ("largest_error", "largest_bound")]
+    row = [path.stem, *norms, *chains, directions(report), reasons(kept), *figures, computed["checked"] or "–", judged]
+    return row, failures
 
 
 def identical(a, b):
@@ -147,9 +158,15 @@ output is valid by `onnx.checker`'s full check where the original is. "differenc
 outputs before and after, over the largest output, in onnxruntime with its own optimizations off (or in the engine named):
 at most `1e-5` is allowed, `2e-3` for f16 (`small_fp16`).
 
+"error" is the largest that a fold's certificate measured, "bound" the largest that one allows, both relative to the
+magnitudes that are added up. No fold's error is beyond its own bound. For as many folds as "recomputed" says — a norm right
+behind a convolution that nothing else is folded into — every weight and bias was computed again in extended precision, and none
+differs from what is stored by more than the fold's bound, relative to itself: so the bound holds for all data, not only for
+what the certificate looked at.
+
 `tests/conformance/corpus.py` makes this page from a directory of models; its head says how to run it.
 
-{table(["model", "norms", "left", "chains", "left", "which way", "why left", "difference"], models)}
+{table(["model", "norms", "left", "chains", "left", "which way", "why left", "error", "bound", "recomputed", "difference"], models)}
 
 ## Keras architectures
 

@@ -85,7 +85,7 @@ fn the_corpus_is_as_expected() {
         .lines()
         .filter_map(|l| {
             let cells: Vec<&str> = l.trim_matches('|').split('|').map(str::trim).collect();
-            (cells.len() == 8 && cells[1].parse::<u64>().is_ok()).then(|| (cells[0], cells))
+            (cells.len() == 11 && cells[1].parse::<u64>().is_ok()).then(|| (cells[0], cells))
         })
         .collect();
     let mut models = 0;

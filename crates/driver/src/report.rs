@@ -36,6 +36,8 @@ pub struct Report {
     pub size: Option<BeforeAfter>,
     /// The largest relative error that any certificate of a fold measured; `None` without a fold.
     pub largest_error: Option<f64>,
+    /// The largest relative error that any of them allows: what rounding to the stored types explains.
+    pub largest_bound: Option<f64>,
     /// The largest rounding of a weight that was computed while it was written, relative to the largest weight of its channel;
     /// `None` when none was.
     pub largest_rounding: Option<f64>,
@@ -106,13 +108,14 @@ impl Report {
         let chains = BatchNorms::of(&chains, chains.len() as u64);
         let norms = BatchNorms::of(&norms, total);
         (self.batch_norms, self.affine_chains) = (norms, chains);
-        self.largest_error = self
-            .verdicts()
-            .filter_map(|r| match r.arg("error") {
+        let largest = |name: &str| {
+            let number = |r: &Remark| match r.arg(name) {
                 Some(RemarkArg::Float(e)) => Some(*e),
                 _ => None,
-            })
-            .fold(None, |most, e| Some(most.map_or(e, |m: f64| m.max(e))));
+            };
+            self.verdicts().filter_map(number).reduce(f64::max)
+        };
+        (self.largest_error, self.largest_bound) = (largest("error"), largest("bound"));
     }
 }
 

@@ -13,9 +13,10 @@ pub(crate) use embed::embeds;
 pub use map::{ElementMap, MapTerm};
 pub use reader::ElementReader;
 
-use crate::{ConstId, DType, TensorType};
+use crate::{ConstId, DType, IdMap, TensorType};
 use indexmap::IndexMap;
-use std::{fmt, io, ops::Range, sync::Arc};
+use rustc_hash::FxBuildHasher;
+use std::{fmt, hash::BuildHasher, io, ops::Range, sync::Arc};
 
 /// Random-access immutable bytes, e.g. a mapped file. I/O itself lives outside this crate.
 pub trait ByteSource: Send + Sync + fmt::Debug {
@@ -97,6 +98,8 @@ impl From<io::Error> for ConstError {
 pub struct ConstPool {
     entries: Vec<ConstEntry>,
     interned: IndexMap<Arc<Derived>, ConstId>,
+    /// The last entry of each content that was added to be shared, by the hash of that.
+    vectors: IdMap<u64, ConstId>,
 }
 
 /// Whether a [`Step::Scatter`] on a tensor of `count` elements is well formed; positions that are absent may be anything.
@@ -142,6 +145,23 @@ impl ConstPool {
         let mut bytes = vec![0; dtype.bytes_for(values.len() as u64).unwrap_or(0) as usize];
         assert!(encode_f64(dtype, values, &mut bytes), "{dtype} holds no numbers");
         self.add(TensorType::of(dtype, dims), ConstData::Owned(bytes.into()))
+    }
+
+    /// The vector of those f64 values: an entry that this gave before for the same bits, else a new one. Models repeat
+    /// parameters, and what is derived from one base by equal vectors is one entry then.
+    pub fn vector(&mut self, values: &[f64]) -> ConstId {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let hash = FxBuildHasher.hash_one(&*bytes);
+        if let Some(&id) = self.vectors.get(&hash)
+            && let ConstData::Owned(held) = &self.entry(id).data
+            && **held == *bytes
+        {
+            return id;
+        }
+        let ty = TensorType::of(DType::F64, &[values.len() as u64]);
+        let id = self.add(ty, ConstData::Owned(bytes.into()));
+        self.vectors.insert(hash, id);
+        id
     }
 
     /// Adds a tensor of i64 values.

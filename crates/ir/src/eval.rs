@@ -67,17 +67,20 @@ mod window;
 pub use error::EvalError;
 pub use value::{Binding, ElementFn, Scalar, Tally, Tensor};
 
-use crate::{ConstId, ConstPool, DType, Graph, OpId, OpKind, Value};
+use crate::{ConstId, ConstPool, DType, Graph, IdMap, OpId, OpKind, Value};
 use index::Dims;
 use node::{Lazy, Node, NodeId, Planned, Reader, Site, Source, Stored};
 use smallvec::SmallVec;
-use std::{cell::Cell, collections::HashMap, fmt, rc::Rc, sync::Arc};
+use std::{cell::Cell, fmt, rc::Rc, sync::Arc};
 
 /// How many ops deep [`Evaluator::element`] recurses.
 pub const MAX_DEPTH: u32 = 256;
 
 /// Constants up to this many elements are decoded once when a whole tensor is computed from them.
 const DECODE_WHOLE: u64 = 1 << 20;
+
+/// Values that most requests plan: room for them is made at once.
+const FEW: usize = 14;
 
 enum Known {
     /// Being planned: met again, it is a cycle.
@@ -91,8 +94,8 @@ enum Known {
 pub struct Evaluator<'a> {
     graph: &'a Graph,
     pool: &'a ConstPool,
-    bindings: HashMap<Value, (DType, Dims, Source<'a>)>,
-    known: HashMap<Value, Known>,
+    bindings: IdMap<Value, (DType, Dims, Source<'a>)>,
+    known: IdMap<Value, Known>,
     nodes: Vec<Node<'a>>,
     held: u64,
     limit: u64,
@@ -117,9 +120,9 @@ impl<'a> Evaluator<'a> {
         Self {
             graph,
             pool: constants,
-            bindings: HashMap::new(),
-            known: HashMap::new(),
-            nodes: Vec::new(),
+            bindings: IdMap::default(),
+            known: IdMap::with_capacity_and_hasher(FEW, rustc_hash::FxBuildHasher),
+            nodes: Vec::with_capacity(FEW),
             held: 0,
             limit: 1 << 26,
             work_limit: 1 << 34,
@@ -159,7 +162,7 @@ impl<'a> Evaluator<'a> {
                 (dtype, Dims::from_vec(dims), source)
             }
             Binding::Stored { entry, tally } => {
-                let stored = Stored { tally, ..self.stored(v, entry) };
+                let stored = Stored::new(self.graph, self.pool, v, entry, tally);
                 let dims = Dims::from_vec(self.pool.dims(entry));
                 (self.pool.dtype(entry), dims, Source::Const(Rc::new(stored)))
             }
@@ -225,7 +228,7 @@ impl<'a> Evaluator<'a> {
         &self.nodes[n.0 as usize]
     }
 
-    fn reader<'r>(&'r self, work: &'r Cell<u64>) -> Reader<'r> {
+    fn reader<'r>(&'r self, work: &'r Cell<u64>) -> Reader<'r, 'a> {
         Reader {
             nodes: &self.nodes,
             pool: self.pool,
@@ -245,8 +248,7 @@ impl<'a> Evaluator<'a> {
 
     /// What messages call an op.
     fn op_label(&self, op: OpId) -> Arc<str> {
-        let (location, kind) = (self.graph.location(op), self.graph.kind(op).display_name());
-        if *location == *kind { location } else { format!("{location} ({kind})").into() }
+        op_label(self.graph, op)
     }
 
     /// Resolves a value and all it depends on: extents, element types, attributes. No recursion.
@@ -294,7 +296,7 @@ impl<'a> Evaluator<'a> {
             return Ok(Some(Planned { dtype: *dtype, dims: dims.clone(), source: source.clone() }));
         }
         match self.graph.kind(v.op) {
-            OpKind::Parameter(_) => Err(EvalError::Unbound(self.label(v))),
+            OpKind::Parameter(_) => Err(EvalError::Unbound(label(self.graph, v))),
             OpKind::Constant(c) => Ok(Some(Planned {
                 dtype: self.pool.dtype(c.entry),
                 dims: Dims::from_vec(self.pool.dims(c.entry)),
@@ -304,14 +306,8 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// What messages call a value.
-    fn label(&self, v: Value) -> Arc<str> {
-        self.graph.value_name(v).cloned().unwrap_or_else(|| self.op_label(v.op))
-    }
-
     fn stored(&self, v: Value, entry: ConstId) -> Stored<'a> {
-        let reader = self.pool.element_reader(entry);
-        Stored { entry, name: self.label(v), reader, tally: None }
+        Stored::new(self.graph, self.pool, v, entry, None)
     }
 
     /// The operands that must be planned, by slot.
@@ -387,4 +383,15 @@ impl<'a> Evaluator<'a> {
             _ => Err(EvalError::NotNumeric(self.node(n).dtype)),
         }
     }
+}
+
+/// What messages call an op.
+fn op_label(g: &Graph, op: OpId) -> Arc<str> {
+    let (location, kind) = (g.location(op), g.kind(op).display_name());
+    if *location == *kind { location } else { format!("{location} ({kind})").into() }
+}
+
+/// What messages call a value.
+fn label(g: &Graph, v: Value) -> Arc<str> {
+    g.value_name(v).cloned().unwrap_or_else(|| op_label(g, v.op))
 }

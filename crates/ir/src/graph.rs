@@ -8,13 +8,10 @@ mod topo;
 pub use spec::{OpSpec, ResultSpec};
 pub use topo::Cycle;
 
-use crate::{Capabilities, Everything, GraphId, OpId, OpKind, Type, Use, Value};
+use crate::{Capabilities, Everything, GraphId, IdSet, OpId, OpKind, Type, Use, Value};
 use dfg::{ABSENT, Dfg, Fans};
 use smallvec::SmallVec;
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// What a graph is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +67,7 @@ pub struct Graph {
     parameters: Vec<OpId>,
     return_op: Option<OpId>,
     capabilities: Arc<dyn Capabilities>,
-    quantized: HashSet<Value>,
+    quantized: IdSet<Value>,
     stated: BTreeSet<Value>,
 }
 
@@ -86,7 +83,7 @@ impl Graph {
             parameters: Vec::new(),
             return_op: None,
             capabilities: Arc::new(Everything),
-            quantized: HashSet::new(),
+            quantized: IdSet::default(),
             stated: BTreeSet::new(),
         }
     }

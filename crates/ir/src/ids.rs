@@ -1,6 +1,17 @@
 //! Identities: graphs, ops, constants, values and uses.
 
-use std::fmt;
+use rustc_hash::FxBuildHasher;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+/// A table keyed by identities. They come from counters, so the hash need not withstand chosen keys; names from a file do
+/// not belong here.
+pub type IdMap<K, V> = HashMap<K, V, FxBuildHasher>;
+
+/// A set of identities. See [`IdMap`].
+pub type IdSet<K> = HashSet<K, FxBuildHasher>;
 
 /// A graph in its module's arena. Graphs are never removed, so the id stays valid for the module's life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

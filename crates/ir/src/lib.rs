@@ -42,7 +42,7 @@ pub use constant::{
 pub use diag::{Diagnostic, Remark, RemarkArg, RemarkKind, Severity};
 pub use eval::{EvalError, Evaluator, Scalar, Tensor};
 pub use graph::{Cycle, Graph, GraphRole, OpSpec, ResultSpec};
-pub use ids::{ConstId, GraphId, OpId, Use, Value};
+pub use ids::{ConstId, GraphId, IdMap, IdSet, OpId, Use, Value};
 pub use module::{Capabilities, Everything, Module};
 pub use op::*;
 pub use rewrite::{

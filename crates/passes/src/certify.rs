@@ -9,7 +9,7 @@
 
 use crate::Constness;
 use normfold_ir::{
-    DType, Graph, OpId, OpKind, Value,
+    DType, Graph, OpId, OpKind, RemarkArg, Value,
     eval::{Binding, Evaluator, Scalar},
 };
 
@@ -20,6 +20,8 @@ pub(crate) struct Certificate {
     pub(crate) samples: usize,
     /// Largest difference relative to [`Reads::magnitude`].
     pub(crate) error: f64,
+    /// Largest difference that would have been let pass, relative to the same.
+    pub(crate) bound: f64,
 }
 
 /// One result before and after.
@@ -67,6 +69,15 @@ impl std::ops::Add for Reads {
 }
 
 impl Certificate {
+    /// What a remark says of it.
+    pub(crate) fn args(&self) -> [(&'static str, RemarkArg); 3] {
+        [
+            ("samples", RemarkArg::Int(self.samples as i64)),
+            ("error", RemarkArg::Float(self.error)),
+            ("bound", RemarkArg::Float(self.bound)),
+        ]
+    }
+
     /// Takes a comparison in. Constants have elements of type `dtype`.
     ///
     /// # Errors
@@ -91,6 +102,7 @@ impl Certificate {
         self.samples += 1;
         if magnitude > 0.0 {
             self.error = self.error.max(error / magnitude);
+            self.bound = self.bound.max(bound / magnitude);
         }
         Ok(())
     }

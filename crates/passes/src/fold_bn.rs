@@ -44,15 +44,11 @@ use crate::{
 };
 use cx::{Cx, Entries, Positions};
 use memory::Memory;
-use normfold_ir::{ConstPool, Graph, Module, OpId, Reason, Remark, RemarkArg, Value};
+use normfold_ir::{ConstPool, Graph, IdMap, IdSet, Module, OpId, Reason, Remark, Value};
 use pairs::Sightings;
 use roots::Root;
 use search::{Found, Norms, Search, affine_at};
-use std::{
-    cell::RefCell,
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{cell::RefCell, sync::Arc};
 
 option_enum! {
     /// Which way a batch norm may fold.
@@ -213,7 +209,7 @@ struct State {
     /// Whether ops were created of which the analyses know nothing.
     created: bool,
     /// Where each root stands among them.
-    roots: HashMap<OpId, usize>,
+    roots: IdMap<OpId, usize>,
 }
 
 impl Pass for FoldBn {
@@ -234,7 +230,7 @@ impl Pass for FoldBn {
             positions: Positions::of(&order, graph.slot_bound()),
             memory: RefCell::default(),
             created: false,
-            roots: HashMap::new(),
+            roots: IdMap::default(),
         };
         let mut roots = roots::find(self.cx(graph, cx.constants(), &state), &order);
         let told = roots.len();
@@ -328,7 +324,7 @@ impl FoldBn {
             state.known = Arc::new(Constness::with_captured(graph, cx.captured()));
             state.positions = Positions::of(&order, graph.slot_bound());
         }
-        let known: HashSet<OpId> = roots.iter().map(|r| r.op).collect();
+        let known: IdSet<OpId> = roots.iter().map(|r| r.op).collect();
         let found = roots::find(self.cx(graph, cx.constants(), state), &order);
         let before = roots.len();
         roots.extend(found.into_iter().filter(|r| !known.contains(&r.op)));
@@ -522,8 +518,7 @@ impl FoldBn {
         let judged = certificate::after(self.cx(graph, cx.constants(), state), now, &sums, &sample)
             .map_err(|e| disagree(cx, format!("the folded path cannot be evaluated: {e}")))?;
         let found = judged.map_err(|message| disagree(cx, message))?;
-        remark.args.push(("samples", RemarkArg::Int(found.samples as i64)));
-        remark.args.push(("error", RemarkArg::Float(found.error)));
+        remark.args.extend(found.args());
         Ok(Verdict::Folded(Box::new(remark)))
     }
 }

@@ -270,8 +270,7 @@ impl<'a> Tree<'a> {
             certificate::after(self.facts(graph), cx.constants(), (kept.op, kept.data), &sample)
                 .map_err(|e| disagree(cx, format!("the merged op cannot be evaluated: {e}")))?;
         let found = judged.map_err(|message| disagree(cx, message))?;
-        remark.args.push(("samples", RemarkArg::Int(found.samples as i64)));
-        remark.args.push(("error", RemarkArg::Float(found.error)));
+        remark.args.extend(found.args());
         cx.stat("merged", 1);
         cx.remark(remark);
         Ok(Ok(Term { value: a.value, negative: at.negative }))

@@ -70,8 +70,9 @@ pub(crate) fn human(out: &mut impl Write, report: &Report, frame: &Frame<'_>) ->
             );
             out.write_fmt(format_args!("  {}\n", Styled(FAINT, hint)))?;
         }
-        if let Some(error) = report.largest_error {
-            out.write_fmt(format_args!("  largest certified error {error:.1e}\n"))?;
+        if let (Some(error), Some(bound)) = (report.largest_error, report.largest_bound) {
+            let line = format!("  largest certified error {error:.1e}, bound {bound:.1e}\n");
+            out.write_fmt(format_args!("{line}"))?;
         }
     } else {
         let changes: u64 = report.passes.iter().map(|p| p.rewrites).sum();
@@ -238,6 +239,7 @@ pub(crate) fn json(
         "batch_norms": counts(&report.batch_norms),
         "affine_chains": counts(&report.affine_chains),
         "largest_error": report.largest_error.map(number),
+        "largest_bound": report.largest_bound.map(number),
         "largest_rounding": report.largest_rounding.map(number),
         "ops": { "before": report.ops.before, "after": report.ops.after },
         "size": report.size.map(|s| json!({

@@ -15,10 +15,10 @@ use super::{
     writer::{DOCUMENT, replace, tensor::Weights},
 };
 use crate::{FrontendError, save::Content};
-use normfold_ir::{ConstId, Graph, GraphId, Module, OpId, OpKind, Value};
+use normfold_ir::{ConstId, Graph, GraphId, IdSet, Module, OpId, OpKind, Value};
 use order::Order;
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -75,7 +75,7 @@ pub(crate) struct GraphPlan<'a> {
     /// New constants that become initializers.
     constants: Vec<OpId>,
     /// Initializers without an op that other records still name.
-    kept: HashSet<u32>,
+    kept: IdSet<u32>,
     names: GraphNames,
     order: Order,
 }
@@ -177,7 +177,7 @@ impl<'a> Export<'a> {
             by_record,
             nodes,
             constants,
-            kept: HashSet::new(),
+            kept: IdSet::default(),
             names: GraphNames::default(),
             order: Order::Document(Vec::new()),
         };

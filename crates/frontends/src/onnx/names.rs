@@ -4,7 +4,7 @@
 //! parameter, a constant, one that is another result already) an Identity node is planned. A value whose name is taken, or that
 //! has none, gets a new one that is free in every graph of the module, so that nothing is shadowed.
 
-use normfold_ir::{Graph, Module, OpId, OpKind, Value};
+use normfold_ir::{Graph, IdMap, IdSet, Module, OpId, OpKind, Value};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -21,7 +21,7 @@ pub(crate) struct Alias {
 /// The names of one graph's values.
 #[derive(Debug, Default)]
 pub(crate) struct GraphNames {
-    changed: HashMap<Value, Arc<str>>,
+    changed: IdMap<Value, Arc<str>>,
     pub(crate) aliases: Vec<Alias>,
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn plan(
     let holds = |taken: &HashMap<Arc<str>, Option<Value>>, name: &Arc<str>, v: Value| {
         taken.get(name) == Some(&Some(v))
     };
-    let mut settled: HashSet<Value> = HashSet::new();
+    let mut settled: IdSet<Value> = IdSet::default();
     for (name, v) in interface.outputs.iter().zip(&returned) {
         let Some(v) = *v else { continue };
         if holds(&taken, name, v) {

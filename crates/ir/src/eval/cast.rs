@@ -134,7 +134,7 @@ impl Formula for Cast {
         smallvec![self.x]
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         Ok(match (&self.to, cx.get(self.x, i)?) {
             (To::Float(r), Scalar::F(v)) => Scalar::F(r.round(v)),
             (To::Float(r), Scalar::I(v)) => Scalar::F(r.round_int(v)),

@@ -42,7 +42,7 @@ impl Formula for Convolution {
         [self.x, self.w].into_iter().chain(self.bias).collect()
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let n = i / self.y_batch;
         let o = i / self.y_channel % self.out_channels;
         let group = o / self.out_per_group;

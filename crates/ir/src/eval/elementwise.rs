@@ -21,7 +21,7 @@ impl Formula for MapFloat {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         smallvec![self.x]
     }
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         Ok(Scalar::F((self.f)(cx.f(self.x, i)?)))
     }
 }
@@ -37,7 +37,7 @@ impl Formula for MapInt {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         smallvec![self.x]
     }
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let v = (self.f)(i128::from(cx.i(self.x, i)?));
         wrap(self.dtype, v).map(Scalar::I).ok_or_else(|| beyond_i64(&self.op))
     }
@@ -142,7 +142,7 @@ impl Formula for Zip<fn(f64, f64) -> f64> {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         smallvec![self.a, self.b]
     }
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let (a, b) = (cx.f(self.a, self.at_a.at(i))?, cx.f(self.b, self.at_b.at(i))?);
         Ok(Scalar::F((self.f)(a, b)))
     }
@@ -159,7 +159,7 @@ impl Formula for Zip<IntOp> {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         smallvec![self.a, self.b]
     }
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let (a, b) = (cx.i(self.a, self.at_a.at(i))?, cx.i(self.b, self.at_b.at(i))?);
         let v = (self.f.f)(a, b).ok_or_else(|| EvalError::Integer {
             op: self.f.op.clone(),
@@ -176,7 +176,7 @@ impl Formula for Zip<(MixedPow, DType)> {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         smallvec![self.a, self.b]
     }
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let (a, b) = (cx.f(self.a, self.at_a.at(i))?, cx.f(self.b, self.at_b.at(i))?);
         Ok(Scalar::F(libm::pow(a, b)).of(self.f.1))
     }
@@ -186,7 +186,7 @@ impl Formula for Zip<fn(Scalar, Scalar) -> bool> {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         smallvec![self.a, self.b]
     }
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let (a, b) = (cx.get(self.a, self.at_a.at(i))?, cx.get(self.b, self.at_b.at(i))?);
         Ok((self.f)(a, b).into())
     }
@@ -362,7 +362,7 @@ impl Formula for Clamp {
             .collect()
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let bound = |b: &Bound| {
             Ok(match b {
                 Bound::None => None,
@@ -436,7 +436,7 @@ impl Formula for Select {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         smallvec![self.condition.0, self.a.0, self.b.0]
     }
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let yes = cx.i(self.condition.0, self.condition.1.at(i))? != 0;
         let (n, view) = if yes { &self.a } else { &self.b };
         cx.get(*n, view.at(i))

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 /// Extents, outermost first.
-pub(super) type Dims = SmallVec<[u64; 6]>;
+pub(super) type Dims = SmallVec<[u64; 4]>;
 
 /// The number of elements. `None` when it, or a stride, does not fit an i64.
 pub(super) fn count(dims: &[u64]) -> Option<u64> {

@@ -39,7 +39,7 @@ impl Formula for DotFloat {
         self.0.nodes()
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let d = &self.0;
         let (a, b) = ((d.a, d.at_a.at(i), d.step_a), (d.b, d.at_b.at(i), d.step_b));
         let mut sum = cx.add_products(0.0, a, b, d.k)?;
@@ -59,7 +59,7 @@ impl Formula for DotInt {
         self.0.nodes()
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let d = &self.0;
         let (mut a, mut b) = (d.at_a.at(i), d.at_b.at(i));
         let mut sum = 0i128;
@@ -202,7 +202,7 @@ impl Formula for Normalize {
         all
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let c = i / self.stride % self.channels;
         let or = |n: Option<NodeId>, default: f64| n.map_or(Ok(default), |n| cx.f(n, c));
         let (x, mean) = (cx.f(self.x, i)?, cx.f(self.mean, c)?);

@@ -1,9 +1,13 @@
 //! Planned values: extents, element type, and where elements come from.
 
 use super::{ElementFn, EvalError, Evaluator, Scalar, Tally, Tensor, cast::Rounding, index::Dims};
-use crate::{ConstError, ConstId, ConstPool, DType, ElementReader, OpId};
+use crate::{ConstError, ConstId, ConstPool, DType, ElementReader, Graph, OpId, Value};
 use smallvec::SmallVec;
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, OnceCell},
+    rc::Rc,
+    sync::Arc,
+};
 
 /// Elements read at once.
 const BLOCK: usize = 64;
@@ -18,7 +22,7 @@ pub(super) trait Formula {
     /// The operands that elements are read of.
     fn operands(&self) -> SmallVec<[NodeId; 4]>;
     /// Element `i`, which is below the number of elements.
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError>;
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError>;
 }
 
 /// Where the elements of a node come from.
@@ -42,11 +46,37 @@ fn rounded(x: Scalar, dtype: DType) -> Scalar {
 /// A constant.
 pub(super) struct Stored<'a> {
     pub(super) entry: ConstId,
-    pub(super) name: Arc<str>,
-    /// `None` where only the pool reads it.
-    pub(super) reader: Option<ElementReader<'a>>,
+    /// The value that has its elements, and the graph of that.
+    pub(super) value: Value,
+    pub(super) graph: &'a Graph,
+    pub(super) pool: &'a ConstPool,
+    /// Made when an element is read: of a wide concatenation, most constants never are.
+    reader: OnceCell<Option<Box<ElementReader<'a>>>>,
     /// Who counts the reads.
     pub(super) tally: Option<&'a Tally>,
+}
+
+impl<'a> Stored<'a> {
+    pub(super) fn new(
+        graph: &'a Graph,
+        pool: &'a ConstPool,
+        value: Value,
+        entry: ConstId,
+        tally: Option<&'a Tally>,
+    ) -> Self {
+        Self { entry, value, graph, pool, reader: OnceCell::new(), tally }
+    }
+
+    /// `None` where only the pool reads it.
+    fn reader(&self) -> Option<&ElementReader<'a>> {
+        let make = || self.pool.element_reader(self.entry).map(Box::new);
+        self.reader.get_or_init(make).as_deref()
+    }
+
+    #[cold]
+    fn name(&self) -> Arc<str> {
+        super::label(self.graph, self.value)
+    }
 }
 
 pub(super) struct Node<'a> {
@@ -58,8 +88,8 @@ pub(super) struct Node<'a> {
 
 /// Reads elements of planned values; what a formula sees of the evaluator.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'r> {
-    pub(super) nodes: &'r [Node<'r>],
+pub(super) struct Reader<'r, 'a> {
+    pub(super) nodes: &'r [Node<'a>],
     pub(super) pool: &'r ConstPool,
     /// Reads that are left.
     pub(super) work: &'r Cell<u64>,
@@ -69,7 +99,7 @@ pub(super) struct Reader<'r> {
     pub(super) rounded: bool,
 }
 
-impl<'r> Reader<'r> {
+impl<'r, 'a> Reader<'r, 'a> {
     /// Counts `steps` against the work limit: every read, and loops that may read nothing.
     #[inline]
     pub(super) fn spend(self, steps: u64) -> Result<(), EvalError> {
@@ -123,11 +153,13 @@ impl<'r> Reader<'r> {
             node = &self.nodes[m.0 as usize];
         }
         match &node.source {
-            Source::Const(c) if node.dtype.is_float() && c.reader.is_some() => {
+            Source::Const(c)
+                if node.dtype.is_float()
+                    && let Some(reader) = c.reader() =>
+            {
                 self.spend(out.len() as u64)?;
-                let Some(reader) = &c.reader else { return Ok(()) };
                 let read = reader.get_strided(first, stride, out);
-                read.map_err(|e| constant_error(&c.name, e))?;
+                read.map_err(|e| constant_error(c.name(), e))?;
                 if let Some(tally) = c.tally {
                     out.iter().for_each(|&x| tally.note(x));
                 }
@@ -186,11 +218,11 @@ impl<'r> Reader<'r> {
     }
 
     #[inline]
-    fn constant(self, c: &'r Stored<'r>, dtype: DType, i: u64) -> Result<Scalar, EvalError> {
+    fn constant(self, c: &'r Stored<'a>, dtype: DType, i: u64) -> Result<Scalar, EvalError> {
         let value = if matches!(dtype, DType::I64 | DType::U64) {
             self.word(c.entry, dtype, i).map(Scalar::I)
         } else {
-            let v = match &c.reader {
+            let v = match c.reader() {
                 Some(reader) => reader.get(i),
                 None => self.pool.element_f64(c.entry, i),
             };
@@ -199,7 +231,7 @@ impl<'r> Reader<'r> {
             }
             v.map(|v| Scalar::F(v).of(dtype))
         };
-        value.map_err(|e| constant_error(&c.name, e))
+        value.map_err(|e| constant_error(c.name(), e))
     }
 
     /// A 64-bit integer, which f64 would round.
@@ -214,10 +246,10 @@ impl<'r> Reader<'r> {
 }
 
 #[cold]
-pub(super) fn constant_error(name: &Arc<str>, source: ConstError) -> EvalError {
+pub(super) fn constant_error(name: Arc<str>, source: ConstError) -> EvalError {
     match source {
-        ConstError::Absent => EvalError::Absent(name.clone()),
-        source => EvalError::Constant { name: name.clone(), source },
+        ConstError::Absent => EvalError::Absent(name),
+        source => EvalError::Constant { name, source },
     }
 }
 

@@ -41,7 +41,7 @@ impl Formula for Padded {
         }
     }
 
-    fn element(&self, cx: Reader<'_>, mut i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, mut i: u64) -> Result<Scalar, EvalError> {
         let mut at = 0;
         for a in self.axes.iter().rev() {
             let p = (i % a.output) as i64;

@@ -38,7 +38,7 @@ impl Formula for Pooling {
         smallvec![self.x]
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let base = self.base.at(i);
         let positions: SmallVec<[i64; 3]> = self.axes.iter().map(|a| a.position(i)).collect();
         let mut largest: Option<(Scalar, u64)> = None;

@@ -39,7 +39,7 @@ impl Grid {
         }
     }
 
-    fn zero(&self, cx: Reader<'_>, at: u64) -> Result<Scalar, EvalError> {
+    fn zero(&self, cx: Reader<'_, '_>, at: u64) -> Result<Scalar, EvalError> {
         self.zero.map_or(Ok(Scalar::I(0)), |z| cx.get(z, at))
     }
 }
@@ -92,7 +92,7 @@ impl Formula for Quantized {
         self.grid.operands(self.x)
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let at = self.grid.at(i);
         let v = cx.f(self.x, i)? / cx.f(self.grid.scale, at)?;
         let zero = self.grid.zero(cx, at)?;
@@ -136,7 +136,7 @@ impl Formula for Dequantized {
         self.grid.operands(self.x)
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let at = self.grid.at(i);
         let (x, zero) = (cx.get(self.x, i)?, self.grid.zero(cx, at)?);
         let steps = match (x, zero) {

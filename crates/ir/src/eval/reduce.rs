@@ -31,7 +31,7 @@ impl Formula for Reduced {
         smallvec![self.x]
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let base = self.outer.at(i);
         let fold = |init: f64, f: &dyn Fn(f64, f64) -> f64| {
             (0..self.n).try_fold(init, |acc, k| Ok(f(acc, cx.f(self.x, base + self.inner.at(k))?)))
@@ -77,7 +77,7 @@ impl Formula for ReducedInt {
         smallvec![self.x]
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let base = self.outer.at(i);
         let fold = |init: i128, f: fn(i128, i128) -> i128| {
             (0..self.n).try_fold(init, |acc, k| {
@@ -204,7 +204,7 @@ impl Formula for Distribution {
         smallvec![self.x]
     }
 
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let position = i / self.stride % self.n;
         let first = i - position * self.stride;
         let (mut top, mut top_at) = (f64::NEG_INFINITY, 0);

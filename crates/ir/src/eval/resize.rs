@@ -61,7 +61,7 @@ impl Formula for Resized {
         smallvec![self.x]
     }
 
-    fn element(&self, cx: Reader<'_>, mut i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, mut i: u64) -> Result<Scalar, EvalError> {
         let mut terms: SmallVec<[(u64, f64); 16]> = smallvec![(0, 1.0)];
         for a in self.axes.iter().rev() {
             let p = i % a.output;

@@ -22,7 +22,7 @@ impl Formula for Moved {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         smallvec![self.x]
     }
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         cx.get(self.x, self.view.at(i))
     }
 }
@@ -33,7 +33,7 @@ impl Formula for Fill {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         SmallVec::new()
     }
-    fn element(&self, _: Reader<'_>, _: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, _: Reader<'_, '_>, _: u64) -> Result<Scalar, EvalError> {
         Ok(self.0)
     }
 }
@@ -196,7 +196,7 @@ pub(super) fn constant_of_shape<'a>(s: &mut Site<'_, 'a>, k: &ConstantOfShape) -
     } else {
         pool.to_i64(entry).map(|v| Scalar::I(v.first().copied().unwrap_or(0)))
     };
-    let value = value.map_err(|e| super::node::constant_error(&s.name(), e))?;
+    let value = value.map_err(|e| super::node::constant_error(s.name(), e))?;
     Ok(Planned::formula(dtype, dims, Fill(value)))
 }
 
@@ -209,7 +209,7 @@ impl Formula for Steps {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         SmallVec::new()
     }
-    fn element(&self, _: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, _: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         Ok(match (self.start, self.delta) {
             // Every element lies between start and limit, so nothing is lost by wrapping on the way.
             (Scalar::I(a), Scalar::I(d)) => Scalar::I(a.wrapping_add(d.wrapping_mul(i as i64))),

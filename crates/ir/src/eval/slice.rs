@@ -22,7 +22,7 @@ impl Formula for Joined {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         self.parts.iter().map(|p| p.0).collect()
     }
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let at = i / self.stride % self.extent;
         let (outer, inner) = (i / self.stride / self.extent, i % self.stride);
         let part = self.parts.partition_point(|&(_, end)| end <= at);
@@ -148,7 +148,7 @@ impl Formula for Picked {
     fn operands(&self) -> SmallVec<[NodeId; 4]> {
         smallvec![self.x, self.indices]
     }
-    fn element(&self, cx: Reader<'_>, i: u64) -> Result<Scalar, EvalError> {
+    fn element(&self, cx: Reader<'_, '_>, i: u64) -> Result<Scalar, EvalError> {
         let (outer, inner) = (i / self.stride / self.n, i % self.stride);
         let index = cx.i(self.indices, i / self.stride % self.n)?;
         let at = if index < 0 { index.wrapping_add(self.extent as i64) } else { index };

@@ -5,10 +5,10 @@ mod op;
 
 use super::{Analysis, Constants, Constness};
 use extents::Extent;
-use normfold_ir::{Binding, ConstPool, DType, Dim, Graph, OpId, OpKind, TensorType, Value};
+use normfold_ir::{Binding, ConstPool, DType, Dim, Graph, IdMap, OpId, OpKind, TensorType, Value};
 use op::OpCx;
 use smallvec::SmallVec;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// Extents; `None` is unknown.
 pub type Extents = Arc<[Option<u64>]>;
@@ -189,7 +189,7 @@ impl Analysis for CertainTypes {
 }
 
 /// The ranks that readers take for granted: a model in which they differ cannot run.
-fn implied_ranks(g: &Graph) -> HashMap<Value, usize> {
+fn implied_ranks(g: &Graph) -> IdMap<Value, usize> {
     let rank = |op: OpId| {
         let rank = match g.kind(op) {
             OpKind::Conv(c) => usize::from(c.x.spatial) + 2,

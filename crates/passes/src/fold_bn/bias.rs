@@ -9,10 +9,9 @@ use super::{
     weight::Weight,
 };
 use normfold_ir::{
-    BiasSlot, BinaryKind, ConstPool, DType, ElementMap, Linear, OpId, OpKind, Use, decode_f64,
-    encode_f64,
+    BiasSlot, BinaryKind, ConstPool, DType, ElementMap, IdSet, Linear, OpId, OpKind, Use,
+    decode_f64, encode_f64,
 };
-use std::collections::HashSet;
 
 /// How the shift reaches the result.
 pub(super) struct Bias {
@@ -27,7 +26,7 @@ impl Bias {
     pub(super) fn plan(
         cx: Cx<'_>,
         op: OpId,
-        erased: &HashSet<OpId>,
+        erased: &IdSet<OpId>,
         w: &Weight,
         copied: &mut Vec<std::sync::Arc<str>>,
     ) -> Result<Self, FoldReason> {

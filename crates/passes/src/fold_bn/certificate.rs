@@ -10,10 +10,10 @@ use crate::certify::{
     self, Certificate, Compared, Demand, Reads, bind_data, own_factor, smallest, unit,
 };
 use normfold_ir::{
-    ConstData, DType, Graph, OpId, OpKind, Use, Value,
+    ConstData, DType, Graph, IdSet, OpId, OpKind, Use, Value,
     eval::{Binding, EvalError, Evaluator, Scalar, Tally},
 };
-use std::{cell::RefCell, collections::HashSet};
+use std::cell::RefCell;
 
 /// What the path gave before the fold.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub(super) fn contested(cx: Cx<'_>, found: &Found) -> Option<Value> {
     let on_the_way = |op| found.via.contains(&op) || found.plan.bypassed.iter().any(|b| b.0 == op);
     let constant = |&v: &Value| cx.is_constant(v);
     found.frontier.iter().copied().filter(constant).find(|&v| {
-        let mut seen = HashSet::new();
+        let mut seen = IdSet::default();
         let mut open: Vec<OpId> = found.outputs.iter().map(|y| y.op).collect();
         while let Some(op) = open.pop() {
             let reads = cx.g.operands(op).flatten().filter(|&x| x == v).count();
@@ -269,9 +269,19 @@ fn watch<'a>(
     tally: &'a Tally,
 ) {
     let (g, pool) = (cx.g, cx.pool);
+    let Some(v) = g.operand(at.user, at.operand as usize) else { return };
+    // Most operands are data, or constants that are not asked for: found out without a search.
+    match g.kind(v.op) {
+        _ if data.iter().any(|(bound, _)| *bound == v) => return,
+        OpKind::Constant(c) if !wanted(c.entry) => return,
+        OpKind::Constant(_) | OpKind::Parameter(_) | OpKind::Identity(_) => {}
+        OpKind::Reshape(_) | OpKind::Squeeze(_) | OpKind::Unsqueeze(_) | OpKind::Flatten(_) => {}
+        OpKind::Transpose(_) | OpKind::Dequantize(_) => {}
+        _ => return,
+    }
     // The value as the op reads it; behind a view it is the constant that is watched.
-    let Ok(Some(r)) = resolve(cx, at, Role::Weight, &HashSet::new()) else {
-        watch_integers(e, cx, at, tally);
+    let Ok(Some(r)) = resolve(cx, at, Role::Weight, &IdSet::default()) else {
+        watch_integers(e, cx, v, tally);
         return;
     };
     if r.computed || !wanted(r.entry) {
@@ -290,8 +300,7 @@ fn watch<'a>(
 }
 
 /// The same of a weight that is dequantized: its rounding is that of its scale.
-fn watch_integers<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, at: Use, tally: &'a Tally) {
-    let Some(v) = cx.g.operand(at.user, at.operand as usize) else { return };
+fn watch_integers<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, v: Value, tally: &'a Tally) {
     let is_dequantized = matches!(cx.g.kind(v.op), OpKind::Dequantize(_));
     let Ok((dtype, dims)) = cx.constants().ty(v) else { return };
     if !is_dequantized {
@@ -351,7 +360,7 @@ fn positions(dims: &[u64], own: Option<&Ask>, absorbers: usize) -> Vec<Vec<u64>>
 
 /// Extents of the data of an absorbing op: one batch, all channels, and room for an interior and a border.
 fn data_dims(cx: Cx<'_>, op: OpId, data: Value) -> Vec<u64> {
-    let none = HashSet::new();
+    let none = IdSet::default();
     let Ok(weight) = super::weight::weight(cx, op, &none) else {
         return typed_dims(cx, data, 3).unwrap_or_default();
     };

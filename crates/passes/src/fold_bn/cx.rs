@@ -2,13 +2,13 @@
 
 use super::memory::Memory;
 use crate::{CertainTypes, Constants, Constness, Extents};
-use normfold_ir::{Binding, ConstId, ConstPool, Graph, OpId, OpKind, Value, eval::Tensor};
-use std::{cell::RefCell, collections::HashMap};
+use normfold_ir::{Binding, ConstId, ConstPool, Graph, IdMap, OpId, OpKind, Value, eval::Tensor};
+use std::cell::RefCell;
 
 /// Constants that are computed from others: a fold that needs one asks for it and is planned again.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    known: HashMap<Value, ConstId>,
+    known: IdMap<Value, ConstId>,
     wanted: RefCell<Vec<(Value, Tensor)>>,
 }
 

@@ -17,11 +17,8 @@ use super::{
     search::{Chain, Found, affine_at, end_of_walk, no_producer, whole_chain},
     weight::{Weight, weight},
 };
-use normfold_ir::{BinaryKind, ElementMap, MapTerm, OpId, OpKind, Value};
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
-};
+use normfold_ir::{BinaryKind, ElementMap, IdMap, IdSet, MapTerm, OpId, OpKind, Value};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// The factor of the weight among an absorbing op's vectors, after those of its bias.
 const IN: usize = 3;
@@ -29,11 +26,11 @@ const IN: usize = 3;
 struct Forward<'a> {
     cx: Cx<'a>,
     /// What each value lacks: its readers expect `ask` of what it will be.
-    lacks: HashMap<Value, Ask>,
+    lacks: IdMap<Value, Ask>,
     heap: BinaryHeap<Reverse<(u32, OpId)>>,
-    seen: HashSet<OpId>,
+    seen: IdSet<OpId>,
     /// The value that the root gives, and that each other value's lack comes from.
-    from: HashMap<Value, Value>,
+    from: IdMap<Value, Value>,
     /// The value at which every walk ends.
     barrier: Option<Value>,
     /// The op whose turn it is.
@@ -236,7 +233,7 @@ impl Forward<'_> {
 
     fn absorb(&mut self, op: OpId, lacking: &[Option<Ask>]) -> Result<(), FoldReason> {
         let (cx, g) = (self.cx, self.cx.g);
-        let erased: HashSet<OpId> = self.found.plan.bypassed.iter().map(|b| b.0).collect();
+        let erased: IdSet<OpId> = self.found.plan.bypassed.iter().map(|b| b.0).collect();
         let w = weight(cx, op, &erased)?;
         let data = lacking.get(w.map.data).cloned().flatten();
         let elsewhere = lacking.iter().enumerate().any(|(i, a)| i != w.map.data && a.is_some());

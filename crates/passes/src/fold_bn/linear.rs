@@ -13,8 +13,8 @@ use super::{
     search::Found,
     weight::{per_channel, weight},
 };
-use normfold_ir::{DType, ElementMap, OpId, OpKind, Use, Value};
-use std::{collections::HashSet, sync::Arc};
+use normfold_ir::{DType, ElementMap, IdSet, OpId, OpKind, Use, Value};
+use std::sync::Arc;
 
 /// The vectors of one absorbing op: s, t, and the `beta` of a linear op.
 pub(super) const S: usize = 0;
@@ -59,7 +59,7 @@ pub(super) fn absorb(
     cx: Cx<'_>,
     op: OpId,
     ask: &Ask,
-    erased: &HashSet<OpId>,
+    erased: &IdSet<OpId>,
     root: Option<OpId>,
     found: &mut Found,
 ) -> Result<(Absorbed, Value), FoldReason> {
@@ -95,7 +95,7 @@ pub(super) fn into_norm(
     op: OpId,
     ask: &Ask,
     own: &Affine,
-    erased: &HashSet<OpId>,
+    erased: &IdSet<OpId>,
     found: &mut Found,
 ) -> Result<(Absorbed, Value), FoldReason> {
     let Cx { g, pool, .. } = cx;

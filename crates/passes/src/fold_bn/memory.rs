@@ -5,14 +5,13 @@
 //! such paths, so this holds until one takes a branch away (a fold sideways).
 
 use super::{reason::FoldReason, search::Norms};
-use normfold_ir::{Graph, Value};
-use std::collections::HashMap;
+use normfold_ir::{Graph, IdMap, Value};
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    back: HashMap<(Value, Norms), FoldReason>,
-    ahead: HashMap<Value, FoldReason>,
-    readers: HashMap<Value, (usize, bool)>,
+    back: IdMap<(Value, Norms), FoldReason>,
+    ahead: IdMap<Value, FoldReason>,
+    readers: IdMap<Value, (usize, bool)>,
 }
 
 impl Memory {

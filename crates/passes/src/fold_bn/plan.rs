@@ -4,10 +4,10 @@
 //! is derived from: elements are rounded once, however many batch norms met in them. A plan never outlives another commit.
 
 use normfold_ir::{
-    BinaryKind, ConstData, ConstId, DType, ElementMap, Graph, OpId, OpKind, OpSpec, Pad,
+    BinaryKind, ConstData, ConstId, DType, ElementMap, Graph, IdMap, OpId, OpKind, OpSpec, Pad,
     PatternRewriter, Step, TensorType, Type, Use, Value,
 };
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// A step on a constant; factors and addends are vectors of the plan.
 #[derive(Clone, Debug)]
@@ -100,14 +100,11 @@ impl Plan {
     pub(super) fn commit(
         self,
         rw: &mut PatternRewriter<'_>,
-    ) -> (HashMap<Value, Value>, Vec<(OpId, OpId)>) {
-        let (mut instead, mut created) = (HashMap::new(), Vec::new());
+    ) -> (IdMap<Value, Value>, Vec<(OpId, OpId)>) {
+        let (mut instead, mut created) = (IdMap::default(), Vec::new());
         for a in self.absorbed.into_iter().chain(self.constants) {
-            let vectors: Vec<ConstId> = a
-                .vectors
-                .iter()
-                .map(|v| rw.constants_mut().add_f64(DType::F64, &[v.len() as u64], v))
-                .collect();
+            let vectors: Vec<ConstId> =
+                a.vectors.iter().map(|v| rw.constants_mut().vector(v)).collect();
             let own = a.clone.map(|(op, at)| (op, clone(op, at, rw)));
             let now = |op: OpId| own.filter(|(old, _)| *old == op).map_or(op, |(_, new)| new);
             for mut t in a.transforms {
@@ -198,7 +195,7 @@ fn instead_of(
     a: Addend,
     rw: &mut PatternRewriter<'_>,
 ) -> Value {
-    let vector = rw.constants_mut().add_f64(DType::F64, &[values.len() as u64], values);
+    let vector = rw.constants_mut().vector(values);
     let base = zeros(rw, a.dtype, &a.dims);
     let shift = Relative::Shift { map: vector_map(&a.dims), vector: 0 };
     let entry = derive(rw, base, vec![shift], &[vector]);

@@ -8,8 +8,8 @@ use super::{
     reason::{Blocker, FoldReason, Role},
     resolve::{Resolved, resolve},
 };
-use normfold_ir::{DType, Dequantize, ElementMap, OpId, OpKind, Use, Value};
-use std::{collections::HashSet, sync::Arc};
+use normfold_ir::{DType, Dequantize, ElementMap, IdSet, OpId, OpKind, Use, Value};
+use std::sync::Arc;
 
 /// The operands of `dequantize`.
 const ELEMENTS: u32 = 0;
@@ -34,7 +34,7 @@ pub(super) struct Integers {
 pub(super) fn integers(
     cx: Cx<'_>,
     at: Use,
-    erased: &HashSet<OpId>,
+    erased: &IdSet<OpId>,
 ) -> Result<Option<Integers>, FoldReason> {
     let g = cx.g;
     let Some(v) = g.operand(at.user, at.operand as usize) else { return Ok(None) };
@@ -166,7 +166,7 @@ impl Integers {
     fn constant(&self, cx: Cx<'_>, operand: u32) -> Result<Resolved, FoldReason> {
         let refuse = || FoldReason::Quantized { blocker: Blocker::of(cx.g, self.op) };
         let at = Use { user: self.op, operand };
-        let r = resolve(cx, at, Role::Weight, &HashSet::new()).map_err(|_| refuse())?;
+        let r = resolve(cx, at, Role::Weight, &IdSet::default()).map_err(|_| refuse())?;
         let mut r = r.ok_or_else(refuse)?;
         if r.computed || r.is_view(&cx.pool.dims(r.entry)) {
             return Err(refuse());

@@ -48,7 +48,7 @@ pub(super) fn folded(cx: &PassCx<'_>, g: &Graph, root: OpId, found: &Found) -> R
     let message = format!("into {}{through}{copied}", names(&into));
     let mut r = cx.about(g, root, RemarkKind::Passed, "folded", message);
     // With room for what the certificate adds: there may be a hundred thousand of these.
-    r.args = Vec::with_capacity(14);
+    r.args = Vec::with_capacity(15);
     r.args.extend([
         ("into", RemarkArg::Str(first(&into, |b| &b.location))),
         ("into-op", RemarkArg::Str(first(&into, |b| &b.op))),

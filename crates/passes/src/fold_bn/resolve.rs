@@ -6,9 +6,8 @@ use super::{
 };
 use crate::NotConstant;
 use normfold_ir::{
-    Binding, ConstId, ElementMap, Graph, MapTerm, OpId, OpKind, Use, Value, eval::Tensor,
+    Binding, ConstId, ElementMap, Graph, IdSet, MapTerm, OpId, OpKind, Use, Value, eval::Tensor,
 };
-use std::collections::HashSet;
 
 /// A value that is a constant.
 #[derive(Clone, Debug)]
@@ -60,7 +59,7 @@ pub(super) fn resolve(
     cx: Cx<'_>,
     at: Use,
     what: Role,
-    erased: &HashSet<OpId>,
+    erased: &IdSet<OpId>,
 ) -> Result<Option<Resolved>, FoldReason> {
     let g = cx.g;
     let Some(first) = g.operand(at.user, at.operand as usize) else { return Ok(None) };

@@ -14,8 +14,8 @@ use super::{
     reason::{Blocker, FoldReason},
     step,
 };
-use normfold_ir::{BinaryKind, Graph, OpId, OpKind, UnaryKind, Use, Value};
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use normfold_ir::{BinaryKind, Graph, IdMap, IdSet, OpId, OpKind, UnaryKind, Use, Value};
+use std::collections::BinaryHeap;
 
 /// What batch norms on the way do.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -38,11 +38,11 @@ pub(super) struct Search<'a> {
     pub(super) cx: Cx<'a>,
     root: OpId,
     norms: Norms,
-    demands: HashMap<Value, Demand>,
+    demands: IdMap<Value, Demand>,
     heap: BinaryHeap<(u32, OpId)>,
-    seen: HashSet<OpId>,
+    seen: IdSet<OpId>,
     /// The ops that go.
-    erased: HashSet<OpId>,
+    erased: IdSet<OpId>,
     /// The op at which every walk ends.
     pub(super) barrier: Option<OpId>,
     /// Where a split gave `(1, 0)` to a result that did not ask for anything.

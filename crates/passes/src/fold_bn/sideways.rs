@@ -20,8 +20,9 @@ use super::{
     search::{Chain, Found, no_producer, whole_chain},
     weight::{Weight, weight},
 };
-use normfold_ir::{BinaryKind, Conv, ElementMap, KernelOrder, OpId, OpKind, Padding, Use, Value};
-use std::collections::HashSet;
+use normfold_ir::{
+    BinaryKind, Conv, ElementMap, IdSet, KernelOrder, OpId, OpKind, Padding, Use, Value,
+};
 
 /// How many ops of a tree are looked at.
 const REACH: usize = 64;
@@ -230,7 +231,7 @@ fn join(
     let (g, op) = (cx.g, partner.op);
     let none = || no_producer(g, op);
     let OpKind::Conv(c) = g.kind(op) else { return Err(none()) };
-    let erased: HashSet<OpId> = found.plan.bypassed.iter().map(|b| b.0).collect();
+    let erased: IdSet<OpId> = found.plan.bypassed.iter().map(|b| b.0).collect();
     let w = weight(cx, op, &erased)?;
     if let Some(integers) = &w.integers {
         return Err(FoldReason::Quantized { blocker: Blocker::of(g, integers.op) });

@@ -11,8 +11,7 @@ use super::{
     resolve::{Resolved, resolve},
     search::{Demand, Search, no_producer},
 };
-use normfold_ir::{BinaryKind, ElementMap, OpId, OpKind, Use, Value};
-use std::collections::HashSet;
+use normfold_ir::{BinaryKind, ElementMap, IdSet, OpId, OpKind, Use, Value};
 
 type Outcome = Result<(), FoldReason>;
 
@@ -170,7 +169,7 @@ pub(super) fn constant(s: &mut Search<'_>, op: OpId) -> Outcome {
     if g.is_quantized(v) {
         return Err(FoldReason::Quantized { blocker: Blocker::of(g, op) });
     }
-    let Some(mut r) = resolve(s.cx, at, Role::Weight, &HashSet::new())? else {
+    let Some(mut r) = resolve(s.cx, at, Role::Weight, &IdSet::default())? else {
         return Err(no_producer(g, op));
     };
     let dtype = pool.dtype(r.entry);

@@ -10,9 +10,9 @@ use super::{
     resolve::{Resolved, resolve},
 };
 use normfold_ir::{
-    BiasSlot, ChannelMap, ConstPool, DType, ElementMap, Graph, OpId, OpKind, Use, Value,
+    BiasSlot, ChannelMap, ConstPool, DType, ElementMap, Graph, IdSet, OpId, OpKind, Use, Value,
 };
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 /// The weight of a linear op and what it says of channels.
 pub(super) struct Weight {
@@ -68,7 +68,7 @@ impl Weight {
     }
 }
 
-pub(super) fn weight(cx: Cx<'_>, op: OpId, erased: &HashSet<OpId>) -> Result<Weight, FoldReason> {
+pub(super) fn weight(cx: Cx<'_>, op: OpId, erased: &IdSet<OpId>) -> Result<Weight, FoldReason> {
     let g = cx.g;
     // A matrix product may hold its weight on either side; the right one is the usual.
     let sides: &[u32] = if matches!(g.kind(op), OpKind::MatMul(_)) { &[1, 0] } else { &[1] };

@@ -23,7 +23,7 @@ use crate::{
     },
     save::Content,
 };
-use normfold_ir::{Binding, ConstId, OpId, OpKind};
+use normfold_ir::{Binding, ConstId, IdMap, IdSet, OpId, OpKind};
 use std::collections::{HashMap, HashSet};
 
 /// Field numbers of a graph, or of a function.
@@ -74,9 +74,9 @@ pub(super) struct Writer<'e, 'a> {
     nodes: Edits<'a>,
     initializers: Edits<'a>,
     /// Sparse initializers that go.
-    sparse: HashSet<u32>,
+    sparse: IdSet<u32>,
     /// New nodes: contents of their records.
-    new: HashMap<Item, Content<'a>>,
+    new: IdMap<Item, Content<'a>>,
     /// New initializers: contents of their records.
     added: Vec<Content<'a>>,
     /// New graph inputs: contents of their records.
@@ -103,8 +103,8 @@ impl<'e, 'a> Writer<'e, 'a> {
             outside,
             nodes: Edits::default(),
             initializers: Edits::default(),
-            sparse: HashSet::new(),
-            new: HashMap::new(),
+            sparse: IdSet::default(),
+            new: IdMap::default(),
             added: Vec::new(),
             inputs: Vec::new(),
             types: ValueInfos::default(),

@@ -4,8 +4,7 @@
 //! into the graph's topological order, which follows the records' order as far as it can.
 
 use crate::FrontendError;
-use normfold_ir::{Graph, OpId, OpKind};
-use std::collections::HashMap;
+use normfold_ir::{Graph, IdMap, IdSet, OpId, OpKind};
 
 /// Where a node stands: a record number, then before (0), at (1) or after (2) that record, then a running number.
 pub(crate) type Position = (u32, u8, u32);
@@ -38,13 +37,13 @@ pub(crate) fn order(
     created: &[OpId],
     aliases: &[OpId],
 ) -> Result<Order, FrontendError> {
-    let mut positions: HashMap<OpId, Position> = HashMap::new();
+    let mut positions: IdMap<OpId, Position> = IdMap::default();
     let sources = |op: OpId| graph.operands(op).chain(graph.captures(op)).flatten().map(|v| v.op);
     let mut items = Vec::new();
     if !created.is_empty() {
         // New ops may read one another: take them in an order in which that is settled.
         let mut pending: Vec<OpId> = created.to_vec();
-        let is_new: std::collections::HashSet<OpId> = created.iter().copied().collect();
+        let is_new: IdSet<OpId> = created.iter().copied().collect();
         let mut running = 0;
         while !pending.is_empty() {
             let before = pending.len();

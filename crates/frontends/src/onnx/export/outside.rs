@@ -12,8 +12,8 @@ use crate::{
     },
     save::Content,
 };
-use normfold_ir::{ConstId, DType, OpId, OpKind};
-use std::collections::{BTreeSet, HashMap};
+use normfold_ir::{ConstId, DType, IdMap, OpId, OpKind};
+use std::collections::BTreeSet;
 
 /// Tensors below this stay in the model file.
 const SMALL: u64 = 1 << 10;
@@ -45,7 +45,7 @@ pub(crate) enum Policy {
 }
 
 /// Where the data of constants goes, by graph and op; `None` for those whose data comes into the document.
-pub(crate) type Destinations = HashMap<(u32, OpId), Option<Outside>>;
+pub(crate) type Destinations = IdMap<(u32, OpId), Option<Outside>>;
 
 /// Tensors begin at multiples of this in their file, so that readers can map them page by page.
 const ALIGNMENT: u64 = 4096;

@@ -54,8 +54,9 @@ impl<'a> Importer<'a, '_> {
         let table = view.table;
         let constants = table.initializers.len() + table.sparse_initializers.len();
         let ops = table.nodes.len() + constants + table.inputs.len() + 1;
-        // Most nodes read one value that a node makes; initializers are mostly read once.
-        scope.graph.reserve(ops, ops + table.outputs.len());
+        // Most nodes read one value that a node makes; initializers are mostly read once. Room for what values of many users
+        // and rewrites add: beyond it the storage doubles.
+        scope.graph.reserve(ops + ops / 16 + 16, ops + table.outputs.len());
         scope.reserve(ops);
 
         scope.declare()?;
