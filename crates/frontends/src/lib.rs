@@ -1,5 +1,6 @@
 //! Documents of normfold: ONNX models and Keras architectures in, and written back by patching.
 
+pub mod archive;
 pub mod bytes;
 mod error;
 pub mod keras;

@@ -5,9 +5,12 @@
 //! at most 8 MiB, which a few threads read, compute and write at known offsets through one buffer each: the bytes
 //! are the same with any number of threads, and memory does not grow with the model.
 //!
+//! Checksums that stand in the file itself ([`Content::seal`]) are computed by the way and put in last.
+//!
 //! A file is written beside its target under a fresh name and renamed into place. Whatever happens before the rename, the
 //! target is as it was and the fresh file is removed.
 
+mod seal;
 mod target;
 mod transaction;
 mod unfinished;
@@ -18,6 +21,7 @@ pub(crate) use transaction::Transaction;
 pub use unfinished::{Halted, remove_unfinished};
 
 use crate::bytes::Source;
+use seal::{Parts, Seal, overlay};
 use std::{
     fmt,
     hash::Hasher as _,
@@ -107,6 +111,8 @@ pub struct Content<'a> {
     segments: Vec<Segment>,
     owned: Vec<u8>,
     produced: Vec<Box<dyn ChunkProducer + 'a>>,
+    /// By range; ranges do not overlap.
+    seals: Vec<Seal>,
     len: u64,
 }
 
@@ -177,8 +183,19 @@ impl<'a> Content<'a> {
         self.bytes(&vec![0; pad as usize]);
     }
 
+    /// Has the CRC-32 (IEEE) of a range of this content written, little-endian, at each of these places of it, over bytes
+    /// that were appended there. They are four bytes each, in no sealed range; ranges come in order and do not overlap.
+    pub fn seal(&mut self, range: std::ops::Range<u64>, at: Vec<u64>) {
+        debug_assert!(range.start <= range.end && range.end <= self.len);
+        debug_assert!(self.seals.last().is_none_or(|s| s.range.end <= range.start));
+        debug_assert!(at.iter().all(|at| at + 4 <= self.len));
+        self.seals.push(Seal { range, at });
+    }
+
     /// Appends all of another content with the same sources.
     pub fn append(&mut self, other: Content<'a>) {
+        let shift = self.len;
+        self.seals.extend(other.seals.into_iter().map(|s| s.shifted(shift)));
         let (owned, produced) = (self.owned.len(), self.produced.len() as u32);
         self.produced.extend(other.produced);
         self.owned.extend_from_slice(&other.owned);
@@ -216,7 +233,8 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// Writes everything in order, without threads.
+    /// Writes everything in order, without threads. What is sealed is read and computed twice: a checksum may stand before
+    /// what it is of, and `out` takes nothing back.
     ///
     /// # Errors
     /// A source cannot be read, a tensor not be computed, or `out` not be written.
@@ -226,10 +244,21 @@ impl<'a> Content<'a> {
         out: &mut dyn Write,
         options: WriteOptions<'_>,
     ) -> Result<(), WriteError> {
-        let mut done = 0;
+        let (mut done, mut parts) = (0, Parts::default());
         let mut buffer = Buffer::default();
-        for job in self.jobs() {
-            self.run(&job, sources, &mut buffer, &mut |_, bytes| {
+        let jobs = self.jobs();
+        if !self.seals.is_empty() {
+            for job in &jobs {
+                self.run(job, sources, &mut buffer, &mut |at, bytes| {
+                    parts.write(&self.seals, at, bytes);
+                    Ok(())
+                })?;
+            }
+        }
+        let sums = parts.finish(&self.seals);
+        for job in &jobs {
+            self.run(job, sources, &mut buffer, &mut |at, bytes| {
+                overlay(&sums, at, bytes);
                 out.write_all(bytes)?;
                 done += bytes.len() as u64;
                 if let Some(progress) = options.progress {
@@ -242,7 +271,8 @@ impl<'a> Content<'a> {
     }
 
     /// Writes everything by positioned writes over a pool of threads: `write` gets offsets in any order. With `digest`, gives
-    /// the XXH3 of the XXH3 of each job: jobs depend on the content alone, so the digest does, too.
+    /// the XXH3 of the XXH3 of each job: jobs depend on the content alone, so the digest does, too. It is taken before seals
+    /// are put in, which follow from the rest.
     pub(crate) fn write_at(
         &self,
         sources: &[Source],
@@ -257,14 +287,17 @@ impl<'a> Content<'a> {
             if self.len < INLINE { 1 } else { options.threads.clamp(1, jobs.len().max(1)) };
         let (next, done, stop) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
         let failure: Mutex<Option<(usize, WriteError)>> = Mutex::new(None);
+        let parts = Mutex::new(Parts::default());
         let worker = || {
             let mut buffer = Buffer::default();
+            let mut own = Parts::default();
             while !stop.load(Relaxed) {
                 let index = next.fetch_add(1, Relaxed);
                 let Some(job) = jobs.get(index) else { break };
                 let mut hash = digest.then(XxHash3_64::new);
                 let result = self.run(job, sources, &mut buffer, &mut |at, bytes| {
                     write(at, bytes)?;
+                    own.write(&self.seals, at, bytes);
                     if let Some(hash) = &mut hash {
                         hash.write(bytes);
                     }
@@ -289,6 +322,7 @@ impl<'a> Content<'a> {
                     }
                 }
             }
+            parts.lock().unwrap_or_else(PoisonError::into_inner).append(own);
         };
         if threads == 1 {
             worker();
@@ -300,16 +334,19 @@ impl<'a> Content<'a> {
                 worker();
             });
         }
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some((_, e)) => Err(e),
-            None if digest => {
-                let digests = digests.into_inner().unwrap_or_else(PoisonError::into_inner);
-                let mut hash = XxHash3_64::new();
-                digests.iter().for_each(|d| hash.write(&d.to_le_bytes()));
-                Ok(Some(hash.finish()))
-            }
-            None => Ok(None),
+        if let Some((_, e)) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(e);
         }
+        let parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (at, sum) in parts.finish(&self.seals) {
+            write(at, &sum).map_err(WriteError::Write)?;
+        }
+        Ok(digest.then(|| {
+            let digests = digests.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let mut hash = XxHash3_64::new();
+            digests.iter().for_each(|d| hash.write(&d.to_le_bytes()));
+            hash.finish()
+        }))
     }
 
     /// Cuts the segments into runs of at most [`JOB`] bytes. Cuts inside a tensor are aligned within the tensor.
@@ -353,7 +390,7 @@ impl<'a> Content<'a> {
         job: &Job,
         sources: &[Source],
         buffer: &mut Buffer,
-        write: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
+        write: &mut dyn FnMut(u64, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), WriteError> {
         let Buffer { bytes: buffer, ahead } = buffer;
         buffer.resize(BUFFER.min(self.len.try_into().unwrap_or(BUFFER)).max(CHUNK_ALIGN), 0);
@@ -370,7 +407,7 @@ impl<'a> Content<'a> {
                     space -= space % CHUNK_ALIGN;
                 }
                 if space == 0 {
-                    write(at, &buffer[..filled]).map_err(WriteError::Write)?;
+                    write(at, &mut buffer[..filled]).map_err(WriteError::Write)?;
                     at += filled as u64;
                     filled = 0;
                     continue;
@@ -402,7 +439,7 @@ impl<'a> Content<'a> {
             }
         }
         if filled > 0 {
-            write(at, &buffer[..filled]).map_err(WriteError::Write)?;
+            write(at, &mut buffer[..filled]).map_err(WriteError::Write)?;
         }
         Ok(())
     }

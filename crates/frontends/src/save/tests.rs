@@ -68,6 +68,33 @@ fn big() -> (Content<'static>, Vec<Source>, Vec<u8>) {
     (content, vec![Source::Memory(Arc::from(source))], expected)
 }
 
+#[test]
+fn seals_are_put_in_wherever_they_stand() {
+    let (big, sources, bytes) = big();
+    let len = big.len();
+    let mut content = Content::new();
+    content.bytes(b"xxxx");
+    content.append(big);
+    content.bytes(b"yyyyzzzz");
+    content.seal(4..4 + len, vec![0, len + 4]);
+    let mut whole = Content::new();
+    whole.bytes(b"before");
+    whole.seal(0..0, vec![2]);
+    whole.append(content);
+    let sum = &crc32fast::hash(&bytes).to_le_bytes()[..];
+    let expected = [b"be\0\0\0\0", sum, &bytes, sum, b"zzzz"].concat();
+    let mut streamed = Vec::new();
+    whole.write_to(&sources, &mut streamed, WriteOptions::default()).unwrap();
+    assert!(streamed == expected);
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    for threads in [1, 4] {
+        let options = WriteOptions { threads, ..WriteOptions::default() };
+        write_file(&whole, &sources, &[], &target, options).unwrap();
+        assert!(fs::read(&target).unwrap() == expected, "{threads} threads");
+    }
+}
+
 fn leftovers(dir: &Path) -> usize {
     fs::read_dir(dir).unwrap().count()
 }
