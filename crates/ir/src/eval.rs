@@ -161,6 +161,9 @@ impl<'a> Evaluator<'a> {
                 let source = Source::Lazy(Lazy::new(f, &dims));
                 (dtype, Dims::from_vec(dims), source)
             }
+            Binding::Sample { dtype, dims, seed } => {
+                (dtype, Dims::from_vec(dims), Source::Sample(seed))
+            }
             Binding::Stored { entry, tally } => {
                 let stored = Stored::new(self.graph, self.pool, v, entry, tally);
                 let dims = Dims::from_vec(self.pool.dims(entry));
@@ -354,9 +357,9 @@ impl<'a> Evaluator<'a> {
                 // Read in place unless it is the value asked for.
                 Source::Const(_) if m != n && node.count > DECODE_WHOLE => continue,
                 // Of a binding only the elements that are needed are asked for, and every read counts.
-                Source::Lazy(_) if m != n => continue,
+                Source::Lazy(_) | Source::Sample(_) if m != n => continue,
                 Source::Const(c) if m != n && c.tally.is_some() => continue,
-                Source::Const(_) | Source::Lazy(_) => SmallVec::new(),
+                Source::Const(_) | Source::Lazy(_) | Source::Sample(_) => SmallVec::new(),
                 Source::Same(o) => SmallVec::from_slice(&[*o]),
                 Source::Formula(f) => f.operands(),
             };

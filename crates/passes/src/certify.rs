@@ -1,7 +1,7 @@
 //! What the certificates of rewrites have in common: the sample's data and positions, and how far results may differ.
 //!
 //! The naive evaluator is the judge. It knows the ops by their definition, so a mistake in a plan or in its commit shows.
-//! Data is a fixed function of the index in (0, 1].
+//! Data is [`Binding::Sample`].
 //!
 //! The bound: each stored element differs from the exact one by at most half a unit in its last place, so a result is off
 //! by at most `A·u·Σ|W|·|x|` plus what f64 sums lose, with `u = 2^−p` of the stored type and A what stands behind multiplies
@@ -10,7 +10,7 @@
 use crate::Constness;
 use normfold_ir::{
     DType, Graph, OpId, OpKind, RemarkArg, Value,
-    eval::{Binding, Evaluator, Scalar},
+    eval::{Binding, Evaluator},
 };
 
 /// How well a rewrite agrees with what was before.
@@ -131,24 +131,6 @@ pub(crate) fn own_factor(g: &Graph, op: OpId) -> f64 {
     }
 }
 
-/// Deterministic data in (0, 1], a multiple of 1/64.
-fn datum(index: &[u64], seed: u64) -> f64 {
-    const FACTORS: [u64; 4] = [
-        0x9e37_79b9_7f4a_7c15,
-        0xbf58_476d_1ce4_e5b9,
-        0x94d0_49bb_1331_11eb,
-        0xd6e8_feb8_6659_fd93,
-    ];
-    // Axes far apart share a factor, rotated: what matters is that neighbours differ, and channels.
-    let term = |(axis, &i): (usize, &u64)| {
-        (i + 1).wrapping_mul(FACTORS[axis % 4].rotate_left(axis as u32 / 4 * 8))
-    };
-    let start = seed.wrapping_mul(0xa076_1d64_78bd_642f);
-    let sum = index.iter().enumerate().map(term).fold(start, u64::wrapping_add);
-    let mixed = (sum ^ (sum >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    ((mixed >> 58) + 1) as f64 / 64.0
-}
-
 /// Binds values of those extents to the sample's data, and what a body captures of constants to them.
 pub(crate) fn bind_data(
     e: &mut Evaluator<'_>,
@@ -162,8 +144,7 @@ pub(crate) fn bind_data(
     for (k, (v, dims)) in data.iter().enumerate() {
         // Different values have different data.
         let seed = k as u64;
-        let f = Box::new(move |index: &[u64]| Scalar::F(datum(index, seed)));
-        e.bind(*v, Binding::Lazy { dtype, dims: dims.clone(), f });
+        e.bind(*v, Binding::Sample { dtype, dims: dims.clone(), seed });
     }
 }
 
@@ -277,21 +258,6 @@ pub(crate) fn corners(dims: &[u64]) -> Vec<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn neighbours_differ() {
-        let at = |i: &[u64], seed| datum(i, seed);
-        let mut equal = 0;
-        for i in 0..10u64 {
-            for j in 0..10u64 {
-                let x = at(&[i, j], 0);
-                assert!(x > 0.0 && x <= 1.0);
-                let others = [at(&[i + 1, j], 0), at(&[i, j + 1], 0), at(&[i, j], 1)];
-                equal += others.iter().filter(|&&y| y == x).count();
-            }
-        }
-        assert!(equal < 15, "{equal} of 300");
-    }
 
     #[test]
     fn what_rounding_explains_agrees() {

@@ -1,6 +1,8 @@
 //! Planned values: extents, element type, and where elements come from.
 
-use super::{ElementFn, EvalError, Evaluator, Scalar, Tally, Tensor, cast::Rounding, index::Dims};
+use super::{
+    ElementFn, EvalError, Evaluator, Scalar, Tally, Tensor, cast::Rounding, index::Dims, value,
+};
 use crate::{ConstError, ConstId, ConstPool, DType, ElementReader, Graph, OpId, Value};
 use smallvec::SmallVec;
 use std::{
@@ -31,6 +33,8 @@ pub(super) enum Source<'a> {
     Tensor(Arc<Tensor>),
     Const(Rc<Stored<'a>>),
     Lazy(Lazy<'a>),
+    /// Those of [`value::sample`] with that seed.
+    Sample(u64),
     /// Those of another node in the same order.
     Same(NodeId),
     Formula(Rc<dyn Formula>),
@@ -126,6 +130,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             Source::Tensor(t) => Ok(t.get(i as usize).unwrap_or(Scalar::I(0))),
             Source::Const(c) => self.constant(c, node.dtype, i),
             Source::Lazy(f) => Ok(f.get(&node.dims, i).of(node.dtype)),
+            Source::Sample(seed) => Ok(Scalar::F(value::sample(*seed, i)).of(node.dtype)),
             Source::Same(m) => self.deeper()?.get(*m, i),
             Source::Formula(f) => {
                 let x = f.element(self.deeper()?, i)?;
@@ -162,6 +167,14 @@ impl<'r, 'a> Reader<'r, 'a> {
                 read.map_err(|e| constant_error(c.name(), e))?;
                 if let Some(tally) = c.tally {
                     out.iter().for_each(|&x| tally.note(x));
+                }
+            }
+            Source::Sample(seed) if node.dtype.is_float() => {
+                self.spend(out.len() as u64)?;
+                let mut i = first;
+                for x in out {
+                    *x = value::sample(*seed, i);
+                    i = i.wrapping_add(stride);
                 }
             }
             Source::Lazy(f) if node.dtype.is_float() => {

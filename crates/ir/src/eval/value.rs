@@ -173,6 +173,15 @@ pub enum Binding<'a> {
         /// The function.
         f: Box<ElementFn<'a>>,
     },
+    /// Made-up data: numbers in (0, 1], multiples of 1/64, which follow from the seed and the position in row-major order.
+    Sample {
+        /// The element type, a float.
+        dtype: DType,
+        /// The extents.
+        dims: Vec<u64>,
+        /// Different seeds give different data.
+        seed: u64,
+    },
     /// What an entry of the pool stores, every read of which is counted where there is a tally.
     Stored {
         /// The entry.
@@ -180,6 +189,15 @@ pub enum Binding<'a> {
         /// What is told of the reads.
         tally: Option<&'a Tally>,
     },
+}
+
+/// Element `i` of [`Binding::Sample`]. Neighbours along every axis differ.
+#[inline]
+pub(super) fn sample(seed: u64, i: u64) -> f64 {
+    let start = seed.wrapping_mul(0xa076_1d64_78bd_642f);
+    let sum = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(start);
+    let mixed = (sum ^ (sum >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((mixed >> 58) + 1) as f64 / 64.0
 }
 
 /// What was read of constants: how often, and the sum of the magnitudes. Bounds of rounding errors follow from these.
@@ -210,7 +228,31 @@ impl fmt::Debug for Binding<'_> {
             Binding::Lazy { dtype, dims, .. } => {
                 f.debug_struct("Lazy").field("dtype", dtype).field("dims", dims).finish()
             }
+            Binding::Sample { dtype, dims, seed } => f
+                .debug_struct("Sample")
+                .field("dtype", dtype)
+                .field("dims", dims)
+                .field("seed", seed)
+                .finish(),
             Binding::Stored { entry, .. } => f.debug_tuple("Stored").field(entry).finish(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample;
+
+    #[test]
+    fn neighbours_of_samples_differ() {
+        let mut equal = 0;
+        for i in 0..100u64 {
+            let x = sample(0, i);
+            assert!(x > 0.0 && x <= 1.0 && (x * 64.0).fract() == 0.0);
+            // Beside it on axes with so much between neighbours, and in other data.
+            let others = [sample(0, i + 1), sample(0, i + 14), sample(0, i + 196), sample(1, i)];
+            equal += others.iter().filter(|&&y| y == x).count();
+        }
+        assert!(equal < 20, "{equal} of 400");
     }
 }
