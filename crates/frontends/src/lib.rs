@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod bytes;
 mod error;
+pub mod hdf5;
 pub mod keras;
 pub mod onnx;
 pub mod save;

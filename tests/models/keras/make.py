@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Makes the Keras architecture files of this directory: `model.to_json()` of a few small models,
-as Keras 3 writes it (NAME.json) and as Keras 2 does (NAME.k2.json). They hold no weights.
+"""Makes the Keras files of this directory: `model.to_json()` of a few small models, as Keras 3 writes it (NAME.json) and as
+Keras 2 does (NAME.k2.json), and for some of them the archive (.keras), the whole model (.h5) or the weights alone
+(.weights.h5, in Keras 2 .weights_only.h5). Weights and statistics are random, from a seed that the name gives.
 
     python3 -m venv VENV
     VENV/bin/pip install keras tensorflow-cpu tf_keras
@@ -11,6 +12,7 @@ each model, so the text depends on the Keras version alone.
 """
 import os
 import sys
+import zlib
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -83,33 +85,81 @@ def awkward(K):
     return K.Model(i, L.Dense(4)(L.GlobalAveragePooling2D()(z)), name="awkward")
 
 
+def branches(K):
+    """Two convolutions of one shape whose order among the layers changes when the norm behind the first goes."""
+    L = K.layers
+    i = L.Input((6, 6, 2), name="image")
+    a = L.BatchNormalization(name="norm")(L.Conv2D(2, 1, use_bias=False, name="first")(i))
+    b = L.ReLU()(L.Conv2D(2, 1, use_bias=False, name="second")(i))
+    return K.Model(i, L.Dense(2)(L.Add()([a, b])), name="branches")
+
+
 def mobilenet_v2(K):
     """MobileNetV2 as Keras ships it: 52 norms, each behind a convolution without a bias."""
     return K.applications.MobileNetV2(weights=None, input_shape=(96, 96, 3), alpha=0.35, classes=10)
 
 
-# name: (builder, generations)
+# name: (builder, generations, containers)
 MODELS = {
-    "seq_conv2d": (seq_conv2d, (3, 2)),
-    "separable": (separable, (3, 2)),
-    "conv_transpose": (conv_transpose, (3, 2)),
-    "nested": (nested, (3, 2)),
-    "awkward": (awkward, (3, 2)),
-    "mobilenet_v2": (mobilenet_v2, (2,)),
+    "seq_conv2d": (seq_conv2d, (3, 2), ["keras", "h5"]),
+    "separable": (separable, (3, 2), ["keras"]),
+    "conv_transpose": (conv_transpose, (3, 2), ["keras", "h5"]),
+    "nested": (nested, (3, 2), ["keras", "h5", "weights"]),
+    "awkward": (awkward, (3, 2), ["keras"]),
+    "branches": (branches, (3, 2), ["keras", "h5", "weights"]),
+    "mobilenet_v2": (mobilenet_v2, (2,), []),
 }
+
+# Compiled and trained for a step, so that there is the state of an optimizer.
+TRAINED = {"seq_conv2d"}
+
+
+def randomize(model, name):
+    """Weights of some size; variances above 0."""
+    import numpy as np
+    random = np.random.default_rng(zlib.crc32(name.encode()))
+    values = []
+    for variable in model.weights:
+        value = random.normal(0, 0.3, variable.shape)
+        if "variance" in variable.name:
+            value = random.uniform(0.3, 2, variable.shape)
+        if "gamma" in variable.name:
+            value = 1 + value
+        values.append(value.astype("float32"))
+    model.set_weights(values)
+
+
+def train(model):
+    import numpy as np
+    random = np.random.default_rng(7)
+    model.compile("adam", "mse")
+    shape = lambda t: [2, *t.shape[1:]]
+    x, y = random.normal(size=shape(model.inputs[0])), random.normal(size=shape(model.outputs[0]))
+    model.fit(x, y, epochs=1, verbose=0)
 
 
 def main():
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
     import keras
     import tf_keras
-    for name, (build, generations) in MODELS.items():
+    for name, (build, generations, containers) in MODELS.items():
         for generation in generations:
             module = keras if generation == 3 else tf_keras
             module.backend.clear_session()
-            path = out / f"{name}{'' if generation == 3 else '.k2'}.json"
-            path.write_text(build(module).to_json() + "\n")
-            print(f"{path.name}: {path.stat().st_size} bytes")
+            stem = f"{name}{'' if generation == 3 else '.k2'}"
+            model = build(module)
+            paths = [out / f"{stem}.json"]
+            paths[0].write_text(model.to_json() + "\n")
+            randomize(model, name)
+            if name in TRAINED:
+                train(model)
+            for container in containers:
+                weights = ".weights.h5" if generation == 3 else ".weights_only.h5"
+                path = out / f"{stem}{weights if container == 'weights' else '.' + container}"
+                model.save_weights(path) if container == "weights" else model.save(path)
+                paths.append(path)
+            for path in paths:
+                print(f"{path.name}: {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":
