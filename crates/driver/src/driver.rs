@@ -52,6 +52,9 @@ pub struct SaveOptions<'a> {
     /// Whether and how the output is compared with the input before it gets its name. Nothing is written unless they compute
     /// the same.
     pub verify: Option<Verify<'a>>,
+    /// Where the weights of a Keras architecture go that has them in a file of their own. Default: beside the output, as
+    /// `NAME.weights.h5`.
+    pub weights: Option<&'a Path>,
 }
 
 /// How an output is compared with its input.
@@ -71,7 +74,14 @@ impl Verify<'_> {
 
 impl Default for SaveOptions<'_> {
     fn default() -> Self {
-        Self { threads: 1, progress: None, external: ExternalData::Keep, sync: false, verify: None }
+        Self {
+            threads: 1,
+            progress: None,
+            external: ExternalData::Keep,
+            sync: false,
+            verify: None,
+            weights: None,
+        }
     }
 }
 
@@ -242,6 +252,7 @@ impl Driver {
                     let before = opened.size().unwrap_or(saved.bytes);
                     report.size = Some(BeforeAfter { before, after: saved.bytes });
                     report.written = saved.files;
+                    report.notes = saved.notes;
                     report.largest_rounding = saved.rounding;
                     report.verification = saved.verification;
                     return Ok(report);

@@ -23,7 +23,7 @@ pub enum DriverError {
     },
     /// The input is no document that is known.
     #[error(
-        "`{name}` is {found}; expected an ONNX model, a Keras architecture in JSON, or IR text"
+        "`{name}` is {found}; expected an ONNX model, a Keras model, or IR text"
     )]
     UnknownFormat {
         /// The input.

@@ -24,6 +24,13 @@ use std::{
 pub enum Input {
     /// A file.
     Path(PathBuf),
+    /// A Keras architecture, and the file with its weights.
+    WithWeights {
+        /// The architecture.
+        path: PathBuf,
+        /// The weights.
+        weights: PathBuf,
+    },
     /// The bytes of a file. External data cannot be found from there.
     Bytes {
         /// What messages call it.
@@ -60,7 +67,8 @@ enum Origin {
     Text(Arc<str>),
     /// With the bytes, where they did not come from a file.
     Onnx(Box<OnnxDocument>, OnnxSource),
-    Keras(Box<KerasDocument>),
+    /// With where it came from.
+    Keras(Box<KerasDocument>, KerasSource),
     Memory,
 }
 
@@ -76,6 +84,23 @@ impl OnnxSource {
         match self {
             OnnxSource::File(path) => OnnxDocument::open(path, &options),
             OnnxSource::Bytes(bytes) => OnnxDocument::from_bytes(bytes.clone(), &options),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum KerasSource {
+    File(PathBuf, keras::OpenOptions),
+    Bytes(Arc<[u8]>),
+}
+
+impl KerasSource {
+    fn open(&self) -> Result<(KerasDocument, Module), FrontendError> {
+        match self {
+            KerasSource::File(path, options) => KerasDocument::open(path, options),
+            KerasSource::Bytes(bytes) => {
+                KerasDocument::from_bytes(bytes.clone(), &keras::OpenOptions::default())
+            }
         }
     }
 }
@@ -103,6 +128,8 @@ pub struct Saved {
     pub bytes: u64,
     /// Every file, the document first.
     pub files: Vec<PathBuf>,
+    /// What was left out, or has another name now.
+    pub notes: Vec<String>,
     /// The largest rounding of a computed weight, relative to the largest of its channel; `None` when none was computed.
     pub rounding: Option<f64>,
     /// How the document compares with the one it came from; `None` unless asked for.
@@ -200,7 +227,7 @@ impl Opened {
         match &self.origin {
             Origin::Text(text) => Some(text.len() as u64),
             Origin::Onnx(document, _) => Some(document.len()),
-            Origin::Keras(document) => Some(document.bytes().len() as u64),
+            Origin::Keras(document, _) => Some(document.len()),
             Origin::Memory => None,
         }
     }
@@ -217,19 +244,26 @@ impl Opened {
             Origin::Onnx(_, source) => {
                 source.open().map(|(_, module)| module).map_err(|e| refused(&self.name, e))
             }
-            Origin::Keras(document) => document.module().map_err(|e| refused(&self.name, e)),
+            Origin::Keras(_, source) => {
+                source.open().map(|(_, module)| module).map_err(|e| refused(&self.name, e))
+            }
             Origin::Memory => Ok(self.module.clone()),
         }
     }
 
     /// Makes the module what it was. A document that tells changes from what it imported is opened anew with it.
     pub(crate) fn restore(&mut self) -> Result<(), DriverError> {
-        if let Origin::Onnx(document, source) = &mut self.origin {
-            let (again, module) = source.open().map_err(|e| refused(&self.name, e))?;
-            (**document, self.module) = (again, module);
-            return Ok(());
+        match &mut self.origin {
+            Origin::Onnx(document, source) => {
+                let (again, module) = source.open().map_err(|e| refused(&self.name, e))?;
+                (**document, self.module) = (again, module);
+            }
+            Origin::Keras(document, source) => {
+                let (again, module) = source.open().map_err(|e| refused(&self.name, e))?;
+                (**document, self.module) = (again, module);
+            }
+            _ => self.module = self.reopen()?,
         }
-        self.module = self.reopen()?;
         Ok(())
     }
 
@@ -265,18 +299,40 @@ impl Opened {
                 let rounding =
                     written.rounding.iter().map(|(_, r)| r.relative_error).reduce(f64::max);
                 let files = std::iter::once(path.to_path_buf()).chain(external).collect();
-                Ok(Saved { bytes: written.bytes, files, rounding, verification: None })
+                let notes = Vec::new();
+                Ok(Saved { bytes: written.bytes, files, notes, rounding, verification: None })
             }
             Origin::Text(_) => {
                 let how = WriteOptions { sync: options.sync, ..WriteOptions::default() };
                 let full = PrintOptions { weights: Weights::Full };
                 let bytes = self.write_text_with(path, &full, how)?;
                 let files = vec![path.to_path_buf()];
-                Ok(Saved { bytes, files, rounding: None, verification: None })
+                let notes = Vec::new();
+                Ok(Saved { bytes, files, notes, rounding: None, verification: None })
             }
-            Origin::Keras(_) => refused(
-                "a Keras architecture has no weights to fold into; --emit=ir prints the module",
+            Origin::Keras(document, _) if !document.has_weights() => refused(
+                "a Keras architecture has no weights to fold into; give them with --weights-in=FILE",
             ),
+            Origin::Keras(document, _) => {
+                let mut how =
+                    keras::SaveOptions::default().threads(options.threads).sync(options.sync);
+                if let Some(progress) = options.progress {
+                    how = how.progress(progress);
+                }
+                if let Some(check) = check {
+                    how = how.check(check);
+                }
+                if let Some(path) = options.weights {
+                    how = how.weights(path);
+                }
+                let written = document
+                    .save(&self.module, path, how)
+                    .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
+                let rounding =
+                    written.rounding.iter().map(|(_, r)| r.relative_error).reduce(f64::max);
+                let (bytes, files, notes) = (written.bytes, written.files, written.notes);
+                Ok(Saved { bytes, files, notes, rounding, verification: None })
+            }
             Origin::Memory => {
                 refused("a module built in memory has no document; write its text instead")
             }
@@ -286,6 +342,11 @@ impl Opened {
     pub(crate) fn open(input: Input) -> Result<Self, DriverError> {
         match input {
             Input::Path(path) => Self::open_path(&path),
+            Input::WithWeights { path, weights } => {
+                let name = path.display().to_string();
+                let options = keras::OpenOptions::default().weights(weights);
+                Self::open_keras(name, KerasSource::File(path, options))
+            }
             Input::Bytes { name, bytes } => Self::open_bytes(name, bytes),
             Input::Text { name, text } => Self::open_text(name, text.into()),
             Input::Module(module) => {
@@ -313,7 +374,10 @@ impl Opened {
         file.take(HEAD).read_to_end(&mut head).map_err(read)?;
         match sniff(&head) {
             Form::Onnx => Self::open_onnx(name, OnnxSource::File(path.to_path_buf())),
-            Form::Json => Self::open_keras(name.clone(), fs::read(path).map_err(read)?),
+            Form::Keras => {
+                let options = keras::OpenOptions::default();
+                Self::open_keras(name, KerasSource::File(path.to_path_buf(), options))
+            }
             Form::Text => Self::open_utf8(name.clone(), fs::read(path).map_err(read)?),
             Form::Other(found) => Err(DriverError::UnknownFormat { name, found }),
         }
@@ -323,7 +387,7 @@ impl Opened {
         let head = bytes.get(..HEAD as usize).unwrap_or(&bytes);
         match sniff(head) {
             Form::Onnx => Self::open_onnx(name, OnnxSource::Bytes(bytes.into())),
-            Form::Json => Self::open_keras(name, bytes),
+            Form::Keras => Self::open_keras(name, KerasSource::Bytes(bytes.into())),
             Form::Text => Self::open_utf8(name, bytes),
             Form::Other(found) => Err(DriverError::UnknownFormat { name, found }),
         }
@@ -343,16 +407,9 @@ impl Opened {
         Ok(Self { name, module, origin: Origin::Onnx(Box::new(document), source) })
     }
 
-    fn open_keras(name: String, bytes: Vec<u8>) -> Result<Self, DriverError> {
-        if !keras::looks_like(&bytes) {
-            return Err(DriverError::UnknownFormat {
-                name,
-                found: "JSON, but no Keras architecture",
-            });
-        }
-        let document = KerasDocument::open(bytes).map_err(|e| refused(&name, e))?;
-        let module = document.module().map_err(|e| refused(&name, e))?;
-        Ok(Self { name, module, origin: Origin::Keras(Box::new(document)) })
+    fn open_keras(name: String, source: KerasSource) -> Result<Self, DriverError> {
+        let (document, module) = source.open().map_err(|e| refused(&name, e))?;
+        Ok(Self { name, module, origin: Origin::Keras(Box::new(document), source) })
     }
 
     fn open_text(name: String, text: Arc<str>) -> Result<Self, DriverError> {
@@ -387,7 +444,8 @@ const HEAD: u64 = 4096;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Form {
     Onnx,
-    Json,
+    /// An archive, an HDF5 file, or JSON.
+    Keras,
     Text,
     Other(&'static str),
 }
@@ -396,15 +454,14 @@ enum Form {
 fn sniff(head: &[u8]) -> Form {
     match head {
         [] => return Form::Other("empty"),
-        [b'P', b'K', 3 | 5 | 7, ..] => return Form::Other("a zip archive"),
-        [0x89, b'H', b'D', b'F', ..] => return Form::Other("an HDF5 file"),
+        [b'P', b'K', 3 | 5 | 7, ..] | [0x89, b'H', b'D', b'F', ..] => return Form::Keras,
         _ => {}
     }
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     let start = text.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(0);
     let word = &text[start..];
     if word.starts_with(b"{") {
-        return Form::Json;
+        return Form::Keras;
     }
     if word.starts_with(b"//") || word.starts_with(b"module") {
         return Form::Text;
@@ -433,11 +490,12 @@ mod tests {
     #[test]
     fn the_content_decides() {
         assert_eq!(sniff(b"\x08\x08\x12\x07pytorch"), Form::Onnx);
-        assert_eq!(sniff(b" \n{\"class_name\": \"Functional\"}"), Form::Json);
+        assert_eq!(sniff(b" \n{\"class_name\": \"Functional\"}"), Form::Keras);
         assert_eq!(sniff(b"// RUN: --passes=dce\nmodule @a {}"), Form::Text);
         assert_eq!(sniff(b"module @a {}"), Form::Text);
         assert_eq!(sniff(b""), Form::Other("empty"));
-        assert_eq!(sniff(b"PK\x03\x04"), Form::Other("a zip archive"));
+        assert_eq!(sniff(b"PK\x03\x04"), Form::Keras);
+        assert_eq!(sniff(b"\x89HDF\r\n\x1a\n"), Form::Keras);
         assert_eq!(sniff(b"hello, world"), Form::Other("text of no known format"));
         assert_eq!(sniff(b"\x00\x01\x02"), Form::Other("neither a protobuf message nor text"));
     }

@@ -45,6 +45,8 @@ pub struct Report {
     pub layers: Option<Vec<Layer>>,
     /// The files written, the model first.
     pub written: Vec<PathBuf>,
+    /// What the output has not, or under another name.
+    pub notes: Vec<String>,
     /// How often the run was repeated because folded weights turned out not to be finite while they were written.
     pub repeats: u32,
     /// How the output compares with the input; `None` unless asked for.

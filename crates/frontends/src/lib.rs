@@ -6,6 +6,7 @@ mod error;
 pub mod hdf5;
 pub mod keras;
 pub mod onnx;
+mod payload;
 pub mod save;
 
 pub use error::FrontendError;

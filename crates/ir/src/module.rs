@@ -1,6 +1,6 @@
 //! A module: graphs, constants, and what its document can say.
 
-use crate::{AttrMap, Attribute, ConstPool, DType, Graph, GraphId, GraphRole, OpKind};
+use crate::{AttrMap, Attribute, ConstPool, DType, Graph, GraphId, GraphRole, OpId, OpKind};
 use std::{fmt, sync::Arc};
 
 /// What a document can say: a rewrite asks before it plans what could not be written (`not-expressible`).
@@ -9,8 +9,12 @@ pub trait Capabilities: fmt::Debug + Send + Sync {
     fn may_create(&self, kind: &OpKind, dtype: DType) -> bool;
     /// Whether a constant of this element type can be created.
     fn may_add_constant(&self, dtype: DType) -> bool;
-    /// Whether an op of this kind without a bias can be given one.
-    fn may_add_bias(&self, kind: &OpKind) -> bool;
+    /// Whether this op, of this kind and without a bias, can be given one.
+    fn may_add_bias(&self, op: OpId, kind: &OpKind) -> bool;
+    /// Whether this constant can have other elements, in place and of the same type.
+    fn may_change_constant(&self, _constant: OpId) -> bool {
+        true
+    }
     /// Whether an op can be changed from one kind to another in place.
     fn may_change(&self, from: &OpKind, to: &OpKind) -> bool;
 }
@@ -26,7 +30,7 @@ impl Capabilities for Everything {
     fn may_add_constant(&self, _: DType) -> bool {
         true
     }
-    fn may_add_bias(&self, _: &OpKind) -> bool {
+    fn may_add_bias(&self, _: OpId, _: &OpKind) -> bool {
         true
     }
     fn may_change(&self, _: &OpKind, _: &OpKind) -> bool {
@@ -72,7 +76,7 @@ impl Capabilities for Limits {
     fn may_add_constant(&self, _: DType) -> bool {
         !self.constant
     }
-    fn may_add_bias(&self, _: &OpKind) -> bool {
+    fn may_add_bias(&self, _: OpId, _: &OpKind) -> bool {
         !self.bias
     }
     fn may_change(&self, _: &OpKind, _: &OpKind) -> bool {

@@ -5,7 +5,10 @@
 //! Bytes that mean nothing are no finding, an error with a reason is the right answer to them. A panic is, and what the
 //! targets demand of what was accepted.
 
+mod archive;
 mod external;
+mod hdf5;
+mod keras;
 mod onnx;
 mod onnx_mutate;
 mod onnx_words;
@@ -39,7 +42,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 7] = [
     Target {
         name: "onnx",
         run: onnx::run,
@@ -63,6 +66,30 @@ pub const TARGETS: [Target; 4] = [
         run: external::run,
         mutate: text_mutate::external,
         folders: &[("fuzz/seeds/external", ""), ("fuzz/found/external", "")],
+    },
+    Target {
+        name: "archive",
+        run: archive::run,
+        mutate: archive::mutate,
+        folders: &[("fuzz/seeds/archive", ""), ("fuzz/found/archive", "")],
+    },
+    Target {
+        name: "hdf5",
+        run: hdf5::run,
+        mutate: hdf5::mutate,
+        folders: &[("fuzz/seeds/hdf5", ""), ("fuzz/found/hdf5", ""), ("tests/models/keras", "h5")],
+    },
+    Target {
+        name: "keras",
+        run: keras::run,
+        mutate: keras::mutate,
+        folders: &[
+            ("fuzz/seeds/keras", ""),
+            ("fuzz/found/keras", ""),
+            ("tests/models/keras", "json"),
+            ("tests/models/keras", "keras"),
+            ("tests/models/keras", "h5"),
+        ],
     },
 ];
 

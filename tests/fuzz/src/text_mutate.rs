@@ -129,6 +129,68 @@ pub(crate) fn pipeline(data: &mut Vec<u8>, random: &mut Random) {
     mutate(data, random, words);
 }
 
+/// Words of Keras models in JSON that seeds may lack.
+const KERAS: &[&str] = &[
+    "Sequential",
+    "Functional",
+    "Dense",
+    "Conv1D",
+    "Conv2D",
+    "Conv2DTranspose",
+    "DepthwiseConv2D",
+    "SeparableConv2D",
+    "BatchNormalization",
+    "ReLU",
+    "Activation",
+    "Add",
+    "Multiply",
+    "Concatenate",
+    "Flatten",
+    "Reshape",
+    "Permute",
+    "ZeroPadding2D",
+    "UpSampling2D",
+    "Lambda",
+    "TFOpLambda",
+    "__keras_tensor__",
+    "keras_history",
+    "inbound_nodes",
+    "input_layers",
+    "output_layers",
+    "use_bias",
+    "activation",
+    "linear",
+    "softmax",
+    "trainable",
+    "training",
+    "mask",
+    "groups",
+    "same",
+    "causal",
+    "channels_first",
+    "axis",
+    "renorm",
+    "scale",
+    "center",
+    "null",
+    "true",
+    "false",
+    "NaN",
+    "Infinity",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+];
+
+/// Changes JSON.
+pub(crate) fn json(data: &mut Vec<u8>, random: &mut Random) {
+    mutate(data, random, KERAS);
+}
+
 #[derive(PartialEq)]
 enum Class {
     Word,

@@ -53,7 +53,7 @@ fn tried(target: Target, data: &[u8], what: &dyn Fn() -> String) {
     let before = HELD.get();
     MOST.set(before);
     if catch_unwind(AssertUnwindSafe(|| (target.run)(data))).is_err() {
-        let shown = String::from_utf8_lossy(data);
+        let shown = String::from_utf8_lossy(data.get(..4096).unwrap_or(data));
         panic!("{}: a finding: {}\n{}", target.name, what(), shown.escape_debug());
     }
     let most = MOST.get() - before;
@@ -107,6 +107,21 @@ fn pipeline() {
 #[test]
 fn external() {
     target("external", 2000);
+}
+
+#[test]
+fn archive() {
+    target("archive", 4000);
+}
+
+#[test]
+fn hdf5() {
+    target("hdf5", 2000);
+}
+
+#[test]
+fn keras() {
+    target("keras", 600);
 }
 
 /// The fuzzer's programs are those of the targets, and each has seeds.

@@ -59,7 +59,7 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Run passes on a model and write the result
     #[command(after_help = OPT_EXAMPLES)]
-    Opt(OptArgs),
+    Opt(Box<OptArgs>),
     /// Say of every batch norm whether it folds, and if not, why; writes nothing
     Explain(ExplainArgs),
     /// Compare what two models compute, in an engine that is not normfold's
@@ -88,6 +88,8 @@ Examples:
   normfold opt model.onnx -o folded.onnx
   normfold opt model.onnx --passes='fold-bn{direction=backward},dce' -o folded.onnx
   normfold opt model.onnx --passes=simplify -o simple.onnx
+  normfold opt model.keras -o folded.keras
+  normfold opt model.json --weights-in=model.weights.h5 -o folded.json
   normfold opt model.onnx --emit=ir --print-ir-after=changed";
 
 const VERIFY_EXAMPLES: &str = "\
@@ -99,9 +101,12 @@ Examples:
 /// Where a model comes from, and how it is processed.
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// An ONNX model, a Keras architecture (JSON), or IR text; `-` for standard input
+    /// An ONNX model, a Keras model (.keras, .h5, or its architecture in JSON), or IR text; `-` for standard input
     #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
+    /// The weights of a Keras architecture in JSON: its .weights.h5, or what save_weights wrote
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) weights_in: Option<PathBuf>,
     /// The pipeline; empty for none. `default` and `simplify` are two; `normfold passes` lists what there is
     #[arg(long, value_name = "PIPELINE")]
     pub(crate) passes: Option<String>,
@@ -118,6 +123,9 @@ pub(crate) struct OptArgs {
     /// Where to write; may be the input
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
+    /// Where the weights of a Keras architecture go; default: beside the output, as NAME.weights.h5
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "weights_in", requires = "output")]
+    pub(crate) weights_out: Option<PathBuf>,
     /// Print the module to standard output instead of a summary
     #[arg(long, value_enum, value_name = "FORM")]
     pub(crate) emit: Option<Emit>,

@@ -30,7 +30,7 @@ pub(super) fn run(args: &ExplainArgs, out: &mut Output) -> Result<(), Failure> {
     let start = Instant::now();
     let driver = Driver::new();
     let pipeline = driver.parse_pipeline(args.source.passes.as_deref().unwrap_or(PIPELINE))?;
-    let mut opened = driver.open(read(&args.source.input)?)?;
+    let mut opened = driver.open(read(&args.source.input, args.source.weights_in.as_deref())?)?;
     let report = driver.run(&mut opened, &pipeline, &RunOptions::default(), &mut [])?;
     let input = match is_stdin(&args.source.input) {
         true => "standard input".to_owned(),
@@ -42,7 +42,7 @@ pub(super) fn run(args: &ExplainArgs, out: &mut Output) -> Result<(), Failure> {
             let frame = Frame { input, output: None, time: start.elapsed() };
             let mut object = summary::json(&report, &frame, RemarkFilter::All, false);
             if let Some(fields) = object.as_object_mut() {
-                for name in ["output", "largest_rounding", "size", "files", "repeats"] {
+                for name in ["output", "largest_rounding", "size", "files", "notes", "repeats"] {
                     fields.shift_remove(name);
                 }
                 fields.insert("remarks".into(), report.verdicts().map(summary::remark).collect());

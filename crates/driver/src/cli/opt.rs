@@ -30,8 +30,16 @@ pub(super) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// The input that an argument names.
-pub(super) fn read(path: &Path) -> Result<Input, Failure> {
+/// The input that arguments name.
+pub(super) fn read(path: &Path, weights: Option<&Path>) -> Result<Input, Failure> {
+    if let Some(weights) = weights {
+        if is_stdin(path) {
+            return Err(Failure::Usage(
+                "--weights-in goes with a file, not with standard input".into(),
+            ));
+        }
+        return Ok(Input::WithWeights { path: path.into(), weights: weights.into() });
+    }
     if !is_stdin(path) {
         return Ok(Input::Path(path.to_path_buf()));
     }
@@ -69,7 +77,7 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
     let judge = verify::options(&args.judge);
     // A wrong pipeline is told before a long read.
     let given = driver.parse_pipeline(args.source.passes.as_deref().unwrap_or(DEFAULT))?;
-    let mut opened = driver.open(read(&args.source.input)?)?;
+    let mut opened = driver.open(read(&args.source.input, args.source.weights_in.as_deref())?)?;
     let pipeline = match args.run_reproducer {
         true => driver.parse_pipeline(opened.reproducer_pipeline()?)?,
         false => given,
@@ -110,8 +118,14 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
             let verify = engine.as_deref().map(|engine| Verify { engine, options: &judge });
             let threads = threads(args.threads);
             let external = args.external.0;
-            let save =
-                SaveOptions { threads, progress: Some(&tell), external, verify, sync: args.sync };
+            let save = SaveOptions {
+                threads,
+                progress: Some(&tell),
+                external,
+                verify,
+                sync: args.sync,
+                weights: args.weights_out.as_deref(),
+            };
             let result =
                 driver.run_and_save(&mut opened, &pipeline, path, &options, &save, &mut watchers);
             progress.finish();

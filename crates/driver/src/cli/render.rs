@@ -101,12 +101,6 @@ fn driver(error: &DriverError) -> Vec<Group<'static>> {
 /// What to do about an error that says only what and where.
 fn help(error: &DriverError) -> Option<&'static str> {
     match error {
-        DriverError::UnknownFormat { found, .. } if found.starts_with("a zip") => {
-            Some("if it is a `.keras` archive, unpack it and give its `config.json`")
-        }
-        DriverError::UnknownFormat { found, .. } if found.starts_with("an HDF5") => {
-            Some("if it is a Keras model, give what `model.to_json()` says")
-        }
         DriverError::NoReproducer { .. } => Some("give the pipeline with --passes=…"),
         _ => None,
     }

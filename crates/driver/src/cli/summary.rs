@@ -96,6 +96,9 @@ pub(crate) fn human(out: &mut impl Write, report: &Report, frame: &Frame<'_>) ->
         out.write_fmt(format_args!("  {}\n", Styled(BAD, r)))?;
     }
     facts(out, report)?;
+    for note in &report.notes {
+        out.write_fmt(format_args!("  {}\n", Styled(NOTE, format!("note: {note}"))))?;
+    }
     if report.repeats > 0 {
         out.write_fmt(format_args!(
             "  {}\n",
@@ -247,6 +250,7 @@ pub(crate) fn json(
             "after": frame.output.map(|_| s.after),
         })),
         "files": report.written.iter().map(|p| p.display().to_string()).collect::<Vec<_>>(),
+        "notes": report.notes,
         "repeats": report.repeats,
     });
     if timing {

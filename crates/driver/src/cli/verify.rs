@@ -26,8 +26,8 @@ use std::{
 pub(super) fn run(args: &VerifyArgs, out: &mut Output) -> Result<(), Failure> {
     let engine = engine(&args.judge)?;
     let driver = Driver::new();
-    let first = driver.open(read(&args.first)?)?;
-    let second = driver.open(read(&args.second)?)?;
+    let first = driver.open(read(&args.first, None)?)?;
+    let second = driver.open(read(&args.second, None)?)?;
     let names = (first.name().to_owned(), second.name().to_owned());
     let reference =
         Reference::new(&*engine, &first, &options(&args.judge)).map_err(DriverError::from)?;

@@ -3,6 +3,7 @@ use crate::save::{Content, WriteOptions, write_file};
 use std::sync::Arc;
 
 mod build;
+mod hostile;
 mod patched;
 
 use build::{Built, Entry};

@@ -1,17 +1,19 @@
 //! What emitting one call of one layer sees and makes.
 
 use super::{
-    import::{Names, Weights},
+    import::Names,
     json::Json,
     layers,
     model::{FORMAT, Layer},
+    record::{Stored, Weights},
     shape::{self, LARGEST, Shape},
 };
 use crate::FrontendError;
 use normfold_ir::{
-    Cast, ConstData, ConstPool, Constant, DType, DataLayout, Dim, Graph, OpKind, OpSpec, Spatial,
-    TensorType, Type, Value,
+    Cast, ConstData, ConstPool, Constant, DType, DataLayout, Dim, Graph, OpId, OpKind, OpSpec,
+    Spatial, TensorType, Type, Value,
 };
+use std::collections::HashSet;
 
 /// What became of a call.
 pub(super) enum Emitted {
@@ -98,6 +100,16 @@ pub(super) struct LayerCx<'c, 'a> {
     pub(super) kwargs: Vec<(&'a str, Operand<'a>)>,
     /// The layer's weights so far.
     pub(super) weights: &'c mut Weights,
+    /// The layer's weights in a file; `None` without such a file.
+    pub(super) stored: Option<&'c [Stored]>,
+    /// The ops made for this call, constants left out.
+    pub(super) made: Vec<OpId>,
+    /// What goes into the activation inside the layer.
+    pub(super) inner: Option<Value>,
+    /// Ops that cannot be given a bias, because the layer has no place for it.
+    pub(super) unbiased: &'c mut HashSet<OpId>,
+    /// Constants that the architecture itself states.
+    pub(super) literals: &'c mut HashSet<OpId>,
     /// Names of values.
     pub(super) names: &'c mut Names,
     /// Whether Keras 2 wrote the file.
@@ -211,6 +223,7 @@ impl<'a> LayerCx<'_, 'a> {
             .operands(operands)
             .result(ty);
         let op = self.graph.create(spec);
+        self.made.push(op);
         self.graph.result(op, 0)
     }
 
@@ -242,7 +255,11 @@ impl<'a> LayerCx<'_, 'a> {
                 ),
             });
         }
-        let entry = self.pool.add(ty.clone(), ConstData::Absent { hash: None });
+        let data = match self.stored {
+            None => ConstData::Absent { hash: None },
+            Some(stored) => self.bind(stored, name, dims, dtype)?,
+        };
+        let entry = self.pool.add(ty.clone(), data);
         let path = format!("{}/{name}", self.layer.name);
         let spec =
             OpSpec::new(Constant::new(entry)).name(path.as_str()).origin(self.origin).result(ty);
@@ -251,6 +268,42 @@ impl<'a> LayerCx<'_, 'a> {
         self.label(value, name);
         self.weights.insert(name, (entry, value));
         Ok(Some(value))
+    }
+
+    /// The data of the layer's next weight.
+    fn bind(
+        &self,
+        stored: &[Stored],
+        name: &str,
+        dims: &[u64],
+        dtype: DType,
+    ) -> Result<ConstData, FrontendError> {
+        let invalid = |problem: String| Err(self.layer.invalid(problem));
+        let Some(weight) = stored.get(self.weights.len()) else {
+            let found = stored.len();
+            return invalid(format!(
+                "its {name} is not in the file of weights, which has {found} of its weights"
+            ));
+        };
+        let path = &weight.path;
+        if weight.dims != dims {
+            let found = &weight.dims;
+            return invalid(format!(
+                "its {name} should have the extents {dims:?}, but `{path}` has {found:?}"
+            ));
+        }
+        if weight.dtype != Some(dtype) {
+            let found = weight.dtype.map_or("another".to_owned(), |d| d.to_string());
+            return invalid(format!(
+                "its {name} should have the element type {dtype}, but that of `{path}` is {found}"
+            ));
+        }
+        match &weight.data {
+            Ok(data) => Ok(data.clone()),
+            Err(problem) => {
+                Err(FrontendError::unsupported(format!("{FORMAT}: `{path}`"), problem.clone()))
+            }
+        }
     }
 
     /// Names an inner value after a part of the layer. Inner values of later calls stay without a name.
@@ -266,6 +319,7 @@ impl<'a> LayerCx<'_, 'a> {
         let spec =
             OpSpec::new(Constant::new(entry)).name(self.layer.name).origin(self.origin).result(ty);
         let op = self.graph.create(spec);
+        self.literals.insert(op);
         self.graph.result(op, 0)
     }
 

@@ -9,19 +9,17 @@ use super::{
     cx::{Emitted, LayerCx, Policy},
     layers,
     model::{FORMAT, Layer, Model, Tensor},
+    record::{CallRecord, LayerRecord, Record, Store},
 };
 use crate::FrontendError;
 use body::{Body, Quantized};
 use indexmap::IndexSet;
-use normfold_ir::{ConstId, Graph, GraphId, GraphRole, Module, Type, Value};
+use normfold_ir::{Graph, GraphRole, Module, OpId, Type};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet},
     sync::Arc,
 };
-
-/// The constants of a layer's weights by their part (`kernel`, `bias`, …), which all its calls share.
-pub(super) type Weights = HashMap<&'static str, (ConstId, Value)>;
 
 /// Imports a model and those nested in it.
 pub(super) struct Importer<'a> {
@@ -35,6 +33,8 @@ pub(super) struct Importer<'a> {
     names: HashSet<Arc<str>>,
     /// How many entries have each of the ids that Keras gives to layers.
     entries: HashMap<i64, usize>,
+    /// The weights, where there is a file of them.
+    store: Option<&'a Store>,
     /// Dtype policies other than float32.
     pub(super) policies: IndexSet<Arc<str>>,
     /// How many layers may yet be looked at again for the shapes that a call of a nested model gives.
@@ -51,6 +51,40 @@ struct Function<'m, 'a> {
     results: Vec<Type>,
 }
 
+/// Where a model stands.
+#[derive(Clone, Debug, Default)]
+struct Place<'n> {
+    /// Its name.
+    name: &'n str,
+    /// With what is around it.
+    path: &'n str,
+    /// The indices of the layers that it is in, its own last.
+    indices: Vec<u32>,
+}
+
+impl Place<'_> {
+    fn of_layer(&self, index: usize) -> Vec<u32> {
+        let mut indices = self.indices.clone();
+        indices.push(index as u32);
+        indices
+    }
+}
+
+/// A model that was imported.
+struct Imported {
+    name: Arc<str>,
+    results: Vec<Type>,
+    record: Record,
+}
+
+/// What a call stands in.
+struct Scope<'s> {
+    indices: &'s [u32],
+    training: bool,
+    unbiased: &'s mut HashSet<OpId>,
+    literals: &'s mut HashSet<OpId>,
+}
+
 /// A call in the order of work.
 #[derive(Clone, Copy)]
 struct Node {
@@ -59,13 +93,14 @@ struct Node {
 }
 
 impl<'a> Importer<'a> {
-    pub(super) fn new(text: &'a [u8], keras2: bool, name: &str) -> Self {
+    pub(super) fn new(text: &'a [u8], keras2: bool, name: &str, store: Option<&'a Store>) -> Self {
         Self {
             text,
             keras2,
             module: Module::new(name),
             names: HashSet::new(),
             entries: HashMap::new(),
+            store,
             policies: IndexSet::new(),
             again: AGAIN,
         }
@@ -82,9 +117,10 @@ impl<'a> Importer<'a> {
     }
 
     /// Imports the outermost model.
-    pub(super) fn main(&mut self, model: &Model<'a>) -> Result<(), FrontendError> {
+    pub(super) fn main(&mut self, model: &Model<'a>) -> Result<Record, FrontendError> {
         self.count(model);
-        self.graph(model, GraphRole::Main, "main", "main", false, &[]).map(|_| ())
+        let place = Place { name: "main", path: "main", indices: Vec::new() };
+        self.graph(model, GraphRole::Main, place, false, &[]).map(|g| g.record)
     }
 
     fn count(&mut self, model: &Model<'a>) {
@@ -111,14 +147,14 @@ impl<'a> Importer<'a> {
             return None;
         }
         self.again = self.again.checked_sub(model.layers.len())?;
-        let mut scratch = Importer::new(self.text, self.keras2, "");
+        let mut scratch = Importer::new(self.text, self.keras2, "", None);
         scratch.again = self.again;
         std::mem::swap(&mut scratch.entries, &mut self.entries);
-        let results = scratch.graph(model, GraphRole::Function, "", "", false, args);
+        let results = scratch.graph(model, GraphRole::Function, Place::default(), false, args);
         self.again = scratch.again;
         std::mem::swap(&mut scratch.entries, &mut self.entries);
         // Contradictions come to light where the model itself is imported.
-        results.ok().map(|(_, _, types)| types)
+        results.ok().map(|g| g.results)
     }
 
     /// Imports a model as a graph. `training` says that its caller asks for training mode; `args` are what is known of
@@ -127,14 +163,14 @@ impl<'a> Importer<'a> {
         &mut self,
         model: &Model<'a>,
         role: GraphRole,
-        name: &str,
-        place: &str,
+        place: Place<'_>,
         training: bool,
         args: &[Type],
-    ) -> Result<(GraphId, Arc<str>, Vec<Type>), FrontendError> {
-        let name = self.graph_name(name, place);
+    ) -> Result<Imported, FrontendError> {
+        let name = self.graph_name(place.name, place.path);
         let mut functions: Vec<Option<Function<'_, 'a>>> = Vec::with_capacity(model.layers.len());
-        for layer in &model.layers {
+        let mut records = vec![LayerRecord::default(); model.layers.len()];
+        for (index, layer) in model.layers.iter().enumerate() {
             functions.push(match &layer.nested {
                 Some(nested) if !layer.calls.is_empty() => {
                     // One function for all calls: if one asks for training mode, no norm in it may fold.
@@ -143,14 +179,16 @@ impl<'a> Importer<'a> {
                             .calls
                             .iter()
                             .any(|c| c.training() != Ok(None) && c.training() != Ok(Some(false)));
-                    let (_, name, results) = self.graph(
-                        nested,
-                        GraphRole::Function,
-                        layer.name,
-                        &layer.place,
-                        trains,
-                        &[],
-                    )?;
+                    let place = Place {
+                        name: layer.name,
+                        path: &layer.place,
+                        indices: place.of_layer(index),
+                    };
+                    let Imported { name, results, record } =
+                        self.graph(nested, GraphRole::Function, place, trains, &[])?;
+                    if let Some(r) = records.get_mut(index) {
+                        r.nested = Some(Box::new(record));
+                    }
                     Some(Function { model: nested, name, results })
                 }
                 _ => None,
@@ -158,12 +196,18 @@ impl<'a> Importer<'a> {
         }
 
         let mut graph = Graph::new(name.clone(), role);
-        graph.set_capabilities(Arc::new(KerasCapabilities));
         let mut body = Body::new(model, &mut graph);
         body.parameters(model, args);
+        for (index, layer) in model.layers.iter().enumerate().filter(|(_, l)| l.is_input()) {
+            let tensor = Tensor::Result { layer: index, call: layer.first_call, result: 0 };
+            if let (Some(r), Ok(value)) = (records.get_mut(index), body.value(tensor)) {
+                r.calls = vec![CallRecord { results: vec![value], ..CallRecord::default() }];
+            }
+        }
+        let (mut unbiased, mut literals) = (HashSet::new(), HashSet::new());
         for node in order(model)? {
             let Some(layer) = model.layers.get(node.layer) else { continue };
-            let results = match functions.get(node.layer).and_then(Option::as_ref) {
+            let call = match functions.get(node.layer).and_then(Option::as_ref) {
                 Some(function) => {
                     let operands = body.call_operands(layer, node, function.model)?;
                     let args: Vec<Type> =
@@ -172,12 +216,37 @@ impl<'a> Importer<'a> {
                     let results = results.unwrap_or_else(|| function.results.clone());
                     body.nested_call(layer, node, &function.name, operands, results)
                 }
-                None => self.layer_call(&mut body, layer, node, training)?,
+                None => {
+                    let scope = Scope {
+                        indices: &place.indices,
+                        training,
+                        unbiased: &mut unbiased,
+                        literals: &mut literals,
+                    };
+                    self.layer_call(&mut body, layer, node, scope)?
+                }
             };
-            body.define(node, results);
+            body.define(node, call.results.clone());
+            // Calls of a layer come in any order.
+            if let Some(r) = records.get_mut(node.layer) {
+                if r.calls.len() <= node.call {
+                    r.calls.resize_with(node.call + 1, CallRecord::default);
+                }
+                if let Some(slot) = r.calls.get_mut(node.call) {
+                    *slot = call;
+                }
+            }
         }
+        for (index, weights) in std::mem::take(&mut body.weights) {
+            if let Some(r) = records.get_mut(index) {
+                r.weights = weights;
+            }
+        }
+        let inputs = std::mem::take(&mut body.inputs);
         let results = body.finish(model)?;
-        Ok((self.module.add_graph(graph), name, results))
+        graph.set_capabilities(Arc::new(KerasCapabilities { unbiased, literals }));
+        let record = Record { graph: self.module.add_graph(graph), inputs, layers: records };
+        Ok(Imported { name, results, record })
     }
 
     fn layer_call(
@@ -185,9 +254,9 @@ impl<'a> Importer<'a> {
         body: &mut Body<'_>,
         layer: &Layer<'a>,
         node: Node,
-        training: bool,
-    ) -> Result<Vec<Value>, FrontendError> {
-        let Some(call) = layer.calls.get(node.call) else { return Ok(Vec::new()) };
+        scope: Scope<'_>,
+    ) -> Result<CallRecord, FrontendError> {
+        let Some(call) = layer.calls.get(node.call) else { return Ok(CallRecord::default()) };
         let args =
             call.args.iter().map(|a| body.operand(layer, a)).collect::<Result<Vec<_>, _>>()?;
         let kwargs = call.kwargs.iter().map(|(k, a)| Ok((*k, body.operand(layer, a)?)));
@@ -210,10 +279,19 @@ impl<'a> Importer<'a> {
             args,
             kwargs,
             weights: body.weights.entry(node.layer).or_default(),
+            stored: self.store.map(|s| {
+                let mut path = scope.indices.to_vec();
+                path.push(node.layer as u32);
+                s.get(&path).map(Vec::as_slice).unwrap_or_default()
+            }),
+            made: Vec::new(),
+            inner: None,
+            unbiased: scope.unbiased,
+            literals: scope.literals,
             names: &mut body.names,
             keras2: self.keras2,
             training: match call.training() {
-                Ok(explicit) => Some(explicit.unwrap_or(training)),
+                Ok(explicit) => Some(explicit.unwrap_or(scope.training)),
                 Err(()) => None,
             },
             policy,
@@ -224,8 +302,9 @@ impl<'a> Importer<'a> {
             }
             None => match layers::emit(&mut cx)? {
                 Emitted::Value(value) => {
+                    let record = CallRecord::of_emitted(&cx, value);
                     body.name_results(layer, node, &[value]);
-                    return Ok(vec![value]);
+                    return Ok(record);
                 }
                 Emitted::Opaque(reason) => reason,
             },

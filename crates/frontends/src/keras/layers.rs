@@ -89,6 +89,56 @@ pub(super) fn is_operation(layer: &Layer<'_>) -> bool {
         || layer.module.is_some_and(|m| m.starts_with("keras.src.ops") || m == "keras.ops")
 }
 
+/// Whether a layer of a class that is known has no weights.
+pub(super) fn is_weightless(layer: &Layer<'_>) -> bool {
+    let class = layer.class;
+    let prefixes = [
+        "MaxPool",
+        "AveragePool",
+        "GlobalMax",
+        "GlobalAverage",
+        "ZeroPadding",
+        "Cropping",
+        "UpSampling",
+    ];
+    const OTHERS: &[&str] = &[
+        "Activation",
+        "ActivityRegularization",
+        "Add",
+        "AlphaDropout",
+        "Average",
+        "CenterCrop",
+        "Concatenate",
+        "Dot",
+        "Dropout",
+        "ELU",
+        "Flatten",
+        "GaussianDropout",
+        "GaussianNoise",
+        "Identity",
+        "Lambda",
+        "LeakyReLU",
+        "Masking",
+        "Maximum",
+        "Minimum",
+        "Multiply",
+        "Permute",
+        "ReLU",
+        "RepeatVector",
+        "Rescaling",
+        "Reshape",
+        "Resizing",
+        "Softmax",
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "SpatialDropout3D",
+        "Subtract",
+        "ThresholdedReLU",
+        "UnitNormalization",
+    ];
+    layer.is_builtin() && (prefixes.iter().any(|p| class.starts_with(p)) || OTHERS.contains(&class))
+}
+
 /// Whether a layer has no effect but its results: those of Keras that are not made of somebody else's code.
 pub(super) fn is_pure(layer: &Layer<'_>) -> bool {
     if !layer.is_builtin() {

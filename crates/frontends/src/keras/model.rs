@@ -21,6 +21,8 @@ pub(super) struct Model<'a> {
     pub(super) inputs: Vec<Input<'a>>,
     /// Its outputs: a name and a tensor.
     pub(super) outputs: Vec<(&'a str, Tensor)>,
+    /// Whether each layer reads the one before, without the file saying so.
+    pub(super) sequential: bool,
 }
 
 /// An input of a model.
@@ -83,7 +85,7 @@ pub(super) enum Arg<'a> {
 }
 
 /// A tensor of a model.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum Tensor {
     /// An input of a Sequential model without an input layer.
     Input(usize),
@@ -247,7 +249,7 @@ fn model<'a>(
         // A call is only in the file because something reads it, so the lowest number read is that of the first.
         layer.first_call = usize::from(layer.nested.is_some() && lowest == 1);
     }
-    Ok(Model { name, layers, inputs, outputs })
+    Ok(Model { name, layers, inputs, outputs, sequential: false })
 }
 
 fn class_default(class: &str) -> &'static str {
@@ -327,7 +329,7 @@ fn sequential<'a>(
         tensor = Tensor::Result { layer: index, call: 0, result: 0 };
     }
     let last = layers.last().map_or(name, |l| l.name);
-    Model { name, outputs: vec![(last, tensor)], layers, inputs: vec![input] }
+    Model { name, outputs: vec![(last, tensor)], layers, inputs: vec![input], sequential: true }
 }
 
 /// The references in `input_layers` or `output_layers`: one, or a list or dictionary of them, nested at will. The members
@@ -337,25 +339,6 @@ fn leaves<'a>(
     key: &str,
     place: &str,
 ) -> Result<Vec<(Option<&'a str>, &'a Json)>, FrontendError> {
-    fn walk<'a>(
-        json: &'a Json,
-        key: Option<&'a str>,
-        out: &mut Vec<(Option<&'a str>, &'a Json)>,
-    ) -> bool {
-        match &json.value {
-            Value::Array(items) if is_reference(items) => {
-                out.push((key, json));
-                true
-            }
-            Value::Array(items) => items.iter().all(|i| walk(i, key, out)),
-            Value::Object(members) => {
-                let mut members: Vec<_> = members.iter().collect();
-                members.sort_by(|a, b| a.0.cmp(&b.0));
-                members.iter().all(|(name, value)| walk(value, Some(name), out))
-            }
-            _ => false,
-        }
-    }
     let invalid =
         |problem: &str| FrontendError::invalid(FORMAT, place, format!("`{key}` {problem}"));
     let json = config.get(key).ok_or_else(|| invalid("is missing"))?;
@@ -366,8 +349,36 @@ fn leaves<'a>(
     }
 }
 
+/// The references of a list that was read before, with the names of members they stand in.
+pub(super) fn references(json: &Json) -> impl Iterator<Item = (Option<&str>, &Json)> {
+    let mut out = Vec::new();
+    walk(json, None, &mut out);
+    out.into_iter()
+}
+
+/// Collects references; `false` when something else is among them.
+fn walk<'a>(
+    json: &'a Json,
+    key: Option<&'a str>,
+    out: &mut Vec<(Option<&'a str>, &'a Json)>,
+) -> bool {
+    match &json.value {
+        Value::Array(items) if is_reference(items) => {
+            out.push((key, json));
+            true
+        }
+        Value::Array(items) => items.iter().all(|i| walk(i, key, out)),
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by(|a, b| a.0.cmp(&b.0));
+            members.iter().all(|(name, value)| walk(value, Some(name), out))
+        }
+        _ => false,
+    }
+}
+
 /// Whether a list can be a reference: a name, two numbers, and in Keras 2 perhaps the arguments by name.
-fn is_reference(items: &[Json]) -> bool {
+pub(super) fn is_reference(items: &[Json]) -> bool {
     matches!(items, [name, call, _, ..] if name.as_str().is_some() && call.as_i64().is_some() && items.len() <= 4)
 }
 

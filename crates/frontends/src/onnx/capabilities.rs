@@ -1,7 +1,7 @@
 //! What an ONNX document of a given opset can say.
 
 use super::writer::encode::encode;
-use normfold_ir::{BinaryKind, Capabilities, DType, OpKind};
+use normfold_ir::{BinaryKind, Capabilities, DType, OpId, OpKind};
 
 /// The standard opset that a graph is written in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +45,7 @@ impl Capabilities for OnnxCapabilities {
         super::types::dtype_code(dtype).is_some()
     }
 
-    fn may_add_bias(&self, kind: &OpKind) -> bool {
+    fn may_add_bias(&self, _: OpId, kind: &OpKind) -> bool {
         matches!(kind, OpKind::Conv(_) | OpKind::ConvTranspose(_) | OpKind::Linear(_))
             && self.opset.is_some()
     }
@@ -66,7 +66,7 @@ impl Capabilities for OnnxCapabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use normfold_ir::{Conv, DataLayout, Linear, MatMul};
+    use normfold_ir::{Conv, DataLayout, Graph, GraphRole, Linear, MatMul, OpSpec};
 
     #[test]
     fn opsets_limit_what_can_be_said() {
@@ -75,7 +75,9 @@ mod tests {
         assert!(at(7).may_create(&add, DType::F32) && !at(6).may_create(&add, DType::F32));
         assert!(!at(12).may_create(&add, DType::BF16) && at(13).may_create(&add, DType::BF16));
         let conv = OpKind::from(Conv::default());
-        assert!(at(1).may_add_bias(&conv) && at(1).may_change(&conv, &conv));
+        let mut g = Graph::new("g", GraphRole::Main);
+        let op = g.create(OpSpec::new(conv.clone()));
+        assert!(at(1).may_add_bias(op, &conv) && at(1).may_change(&conv, &conv));
         let nhwc = OpKind::from(Conv { x: DataLayout::channels_last(2), ..Conv::default() });
         assert!(!at(17).may_create(&nhwc, DType::F32));
         assert!(at(9).may_change(&MatMul {}.into(), &Linear::default().into()));

@@ -11,11 +11,11 @@ use super::{
     model::{GraphView, Model, ModelTable},
     relocate,
     wire::Bytes,
-    writer::tensor::{Measured, Weights},
 };
 use crate::{
     FrontendError,
     bytes::{MappedFile, Source},
+    payload::{Measured, Weights},
     save::{Check, Content, Staged, Transaction, WriteOptions, resolve, write_checked},
 };
 use normfold_ir::{ConstId, Module, RoundingStats};

@@ -12,9 +12,9 @@ mod value_info;
 use super::{
     model::{GraphOwner, GraphTable, GraphView, MAIN, Model, Origin},
     names::{self, FreshNames, GraphNames, Interface},
-    writer::{DOCUMENT, replace, tensor::Weights},
+    writer::{DOCUMENT, replace},
 };
-use crate::{FrontendError, save::Content};
+use crate::{FrontendError, payload::Weights, save::Content};
 use normfold_ir::{ConstId, Graph, GraphId, IdSet, Module, OpId, OpKind, Value};
 use order::Order;
 use std::{

@@ -144,6 +144,11 @@ impl Staged {
     }
 
     /// Gives the file its name, in the directory it was staged for.
+    pub(crate) fn rename(self, target: &Path) -> Result<(), FrontendError> {
+        self.fresh.rename_to(target, &mut Names::lock())
+    }
+
+    /// The same, for one who holds the list of unfinished files.
     pub(super) fn rename_to(self, target: &Path, names: &mut Names) -> Result<(), FrontendError> {
         self.fresh.rename_to(target, names)
     }

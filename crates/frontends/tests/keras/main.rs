@@ -5,7 +5,7 @@ mod layers;
 
 use normfold_frontends::{
     FrontendError,
-    keras::{self, KerasDocument},
+    keras::{self, KerasDocument, OpenOptions, SaveOptions},
 };
 use normfold_ir::{
     Attribute, BinaryKind, DType, Graph, GraphRole, Module, OpId, OpKind, Value,
@@ -14,7 +14,7 @@ use normfold_ir::{
 use std::{fs, path::PathBuf};
 
 fn import(text: &str) -> Result<Module, FrontendError> {
-    KerasDocument::open(text.as_bytes()).and_then(|d| d.module())
+    KerasDocument::from_bytes(text.as_bytes(), &OpenOptions::default()).map(|(_, m)| m)
 }
 
 /// What a text becomes; every module that a test looks at is valid.
@@ -423,14 +423,35 @@ fn unbuilt_models_leave_open_what_is_not_known() {
 
 #[test]
 fn capabilities_and_saving() {
-    let document = KerasDocument::open(model("separable.json").into_bytes()).expect("JSON");
-    let m = document.module().expect("a module");
+    let text = model("separable.json").into_bytes();
+    let (document, m) =
+        KerasDocument::from_bytes(text.clone(), &OpenOptions::default()).expect("a model");
     let g = main_graph(&m);
     let caps = g.capabilities();
-    assert!(caps.may_add_bias(find(g, "separable_conv2d").1));
-    assert!(!caps.may_add_bias(&BinaryKind::Add.into()));
+    let halves: Vec<bool> = g
+        .ops()
+        .filter(|&op| g.op_name(op).is_some_and(|n| &**n == "separable_conv2d"))
+        .filter(|&op| matches!(g.kind(op), OpKind::Conv(_)))
+        .map(|op| caps.may_add_bias(op, g.kind(op)))
+        .collect();
+    assert_eq!(halves, [false, true], "the depthwise half has no place for a bias");
+    let (op, _) = find(g, "separable_conv2d");
+    assert!(!caps.may_add_bias(op, &BinaryKind::Add.into()));
     assert!(!caps.may_create(&BinaryKind::Add.into(), DType::F32));
     assert!(!caps.may_add_constant(DType::F32));
-    let error = document.save(&m).expect_err("not supported").to_string();
-    assert!(error.contains("writing Keras models") && error.contains("--emit=ir"), "{error}");
+    // Nothing changed: the same bytes. A change needs the weights.
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("out.json");
+    document.save(&m, &path, SaveOptions::default()).expect("a copy");
+    assert_eq!(fs::read(&path).expect("a file"), text);
+    let mut changed = m.clone();
+    let main = changed.main().expect("a main graph");
+    let g = changed.graph_mut(main);
+    let (norm, _) = find(g, "batch_normalization");
+    let input = g.operand(norm, 0).expect("an input");
+    g.replace_all_uses(g.result(norm, 0), input);
+    g.erase(norm);
+    let error = document.save(&changed, &path, SaveOptions::default());
+    let error = error.expect_err("not supported").to_string();
+    assert!(error.contains("without its weights"), "{error}");
 }

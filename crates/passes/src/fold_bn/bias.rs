@@ -50,7 +50,7 @@ impl Bias {
             BiasSlot::PerChannel(slot) => {
                 let at = Use { user: op, operand: slot as u32 };
                 let Some(r) = resolve(cx, at, Role::Bias, erased)? else {
-                    if !g.capabilities().may_add_bias(g.kind(op)) {
+                    if !g.capabilities().may_add_bias(op, g.kind(op)) {
                         return Err(FoldReason::NotExpressible { what: "a bias on this op" });
                     }
                     return Ok(new(slot));
@@ -90,7 +90,7 @@ impl Bias {
                 }
                 let c = if l.beta == 0.0 { None } else { resolve(cx, at, Role::Bias, erased)? };
                 let Some(r) = c else {
-                    if !g.capabilities().may_add_bias(g.kind(op)) {
+                    if !g.capabilities().may_add_bias(op, g.kind(op)) {
                         return Err(FoldReason::NotExpressible { what: "a bias on this op" });
                     }
                     return Ok(Self { kind, ..new(slot) });

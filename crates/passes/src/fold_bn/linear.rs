@@ -30,6 +30,9 @@ pub(super) fn target(
     copied: &mut Vec<Arc<str>>,
 ) -> Result<Target, FoldReason> {
     let Cx { g, pool, .. } = cx;
+    if r.exclusive && !g.capabilities().may_change_constant(r.op) {
+        return Err(FoldReason::NotExpressible { what: "another value of this constant" });
+    }
     if r.exclusive {
         return Ok(Target::InPlace { constant: r.op, base: r.entry });
     }

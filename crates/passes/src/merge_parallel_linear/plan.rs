@@ -137,7 +137,7 @@ pub(super) fn plan(
         (None, Some(s)) => {
             let entry = if subtract { negative(pool, s.entry) } else { s.entry };
             place(pool, at, entry, &[s], "bias")?;
-            if !capabilities.may_add_bias(g.kind(large.op)) {
+            if !capabilities.may_add_bias(large.op, g.kind(large.op)) {
                 let what = "the document cannot give the op a bias";
                 return Err(MergeReason::NotExpressible { what });
             }

@@ -44,7 +44,7 @@ fn owned(bytes: &[u8]) -> Content<'static> {
 }
 
 /// Every kind of member that is read.
-fn varied() -> Vec<Built> {
+pub(super) fn varied() -> Vec<Built> {
     let streamed = Built::new(vec![
         Entry::stored("net/model.json", b"{}").streamed(),
         Entry::deflated("net/notes", &[b'x'; 4000]).streamed(),

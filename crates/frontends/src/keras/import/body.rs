@@ -1,6 +1,6 @@
 //! One graph in the making: values of calls, names, types that others state.
 
-use super::{Node, Weights};
+use super::Node;
 use crate::{
     FrontendError,
     keras::{
@@ -8,6 +8,7 @@ use crate::{
         json::Json,
         layers,
         model::{Arg, FORMAT, Layer, Model, Tensor},
+        record::{CallRecord, Weights},
         shape,
     },
 };
@@ -16,7 +17,7 @@ use normfold_ir::{
     Value,
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -40,13 +41,13 @@ pub(super) struct Body<'g> {
     /// Results per layer and call.
     values: Vec<Vec<Vec<Value>>>,
     /// Values of inputs without a layer.
-    inputs: Vec<Value>,
+    pub(super) inputs: Vec<Value>,
     /// What others say of the type of a tensor.
     hints: HashMap<Tensor, Type>,
     /// How many results of a call are read.
     arity: HashMap<(usize, usize), usize>,
     /// Weights per layer.
-    pub(super) weights: HashMap<usize, Weights>,
+    pub(super) weights: BTreeMap<usize, Weights>,
     /// First call number per layer.
     first_call: Vec<usize>,
     /// Layers as messages call them.
@@ -63,7 +64,7 @@ impl<'g> Body<'g> {
             inputs: Vec::new(),
             hints: HashMap::new(),
             arity: HashMap::new(),
-            weights: HashMap::new(),
+            weights: BTreeMap::new(),
             first_call: model.layers.iter().map(|l| l.first_call).collect(),
             places: model.layers.iter().map(|l| l.place.clone()).collect(),
             names: Names(model.layers.iter().map(|l| l.name.into()).collect()),
@@ -155,7 +156,7 @@ impl<'g> Body<'g> {
     }
 
     /// The value of a tensor, or what is wrong with the reference.
-    fn value(&self, tensor: Tensor) -> Result<Value, String> {
+    pub(super) fn value(&self, tensor: Tensor) -> Result<Value, String> {
         let (layer, call, result) = match tensor {
             Tensor::Input(i) => {
                 return self
@@ -277,16 +278,16 @@ impl<'g> Body<'g> {
         callee: &Arc<str>,
         operands: Vec<Value>,
         results: Vec<Type>,
-    ) -> Vec<Value> {
+    ) -> CallRecord {
         let spec = OpSpec::new(Call { callee: callee.clone() })
             .name(layer.name)
             .origin(node.layer as u32)
             .operands(operands.into_iter().map(Some))
             .results(results.into_iter().map(|ty| ResultSpec { name: None, ty }));
         let op = self.graph.create(spec);
-        let results: Vec<_> = self.graph.results(op).collect();
-        self.name_results(layer, node, &results);
-        results
+        let record = CallRecord::of_op(self.graph, op);
+        self.name_results(layer, node, &record.results);
+        record
     }
 
     /// A layer that is carried and not understood.
@@ -297,7 +298,7 @@ impl<'g> Body<'g> {
         node: Node,
         reason: Option<String>,
         quantized: Quantized,
-    ) -> Vec<Value> {
+    ) -> CallRecord {
         // Every reference was resolved before.
         let operands = self.tensors(layer, node.call).unwrap_or_default();
         let read =
@@ -331,9 +332,9 @@ impl<'g> Body<'g> {
             .operands(operands.into_iter().map(Some))
             .results(results);
         let op = self.graph.create(spec);
-        let results: Vec<_> = self.graph.results(op).collect();
-        self.name_results(layer, node, &results);
-        results
+        let record = CallRecord::of_op(self.graph, op);
+        self.name_results(layer, node, &record.results);
+        record
     }
 
     pub(super) fn finish(&mut self, model: &Model<'_>) -> Result<Vec<Type>, FrontendError> {

@@ -101,6 +101,7 @@ fn activated(cx: &mut LayerCx<'_, '_>, v: Value) -> Emit {
         return Ok(Emitted::Value(v));
     }
     cx.label(v, "linear");
+    cx.inner = Some(v);
     Ok(Emitted::Value(activation::apply(cx, act, v)))
 }
 
@@ -221,6 +222,7 @@ pub(super) fn separable(cx: &mut LayerCx<'_, '_>, n: usize) -> Emit {
     };
     let ty = cx.ty(s.x, Some(inner));
     let mid = cx.op(depthwise_kind(&s, pad), with_bias(s.x, dw, None), ty);
+    cx.unbiased.insert(mid.op);
     cx.label(mid, "depthwise");
     let kind = Conv { x: s.layout, w: s.layout_of(KernelOrder::Sio), ..Conv::default() };
     let ty = cx.ty(s.x, Some(outer));

@@ -4,7 +4,7 @@ use super::{
     bytes, copy,
     encode::{Encoded, Value},
     int, message, rebuild, replace, replace_text,
-    tensor::{Outside, Weights},
+    tensor::Outside,
     text,
 };
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
         model::{AttributeKind, AttributeView, NodeView},
         wire::{Bytes, Field},
     },
+    payload::Weights,
     save::Content,
 };
 use normfold_ir::{ConstId, DType};

@@ -12,77 +12,16 @@ use crate::{
         types::{dtype_code, typed_field},
         wire::push_varint,
     },
-    save::{ChunkProducer, Content},
+    payload::Weights,
+    save::Content,
 };
-use normfold_ir::{ConstData, ConstEntry, ConstError, ConstId, ConstPool, DType, RoundingStats};
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{Mutex, PoisonError},
-};
+use normfold_ir::{ConstData, ConstId, DType};
 
 /// Up to so many bytes, varint fields of a rewritten tensor are encoded in memory.
 pub(crate) const TYPED_LIMIT: u64 = 8 << 20;
 
 /// Up to so many bytes, the data of a rewritten tensor is computed at once: it is less than what a promise of it takes.
 const SMALL: u64 = 256;
-
-/// What was measured while constants streamed.
-#[derive(Debug, Default)]
-pub(crate) struct Measured(Mutex<BTreeMap<ConstId, RoundingStats>>);
-
-impl Measured {
-    fn add(&self, id: ConstId, stats: &RoundingStats) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(id).or_default().merge(stats);
-    }
-
-    /// Per entry, in the pool's order.
-    pub(crate) fn take(self) -> Vec<(ConstId, RoundingStats)> {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
-    }
-}
-
-/// A pool with what is measured while its entries are written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Weights<'a> {
-    pub(crate) pool: &'a ConstPool,
-    pub(crate) measured: &'a Measured,
-}
-
-#[derive(Debug)]
-struct Chunks<'a> {
-    weights: Weights<'a>,
-    id: ConstId,
-    name: String,
-}
-
-impl ChunkProducer for Chunks<'_> {
-    fn len(&self) -> u64 {
-        self.weights.pool.byte_len(self.id)
-    }
-
-    fn produce(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let pool = self.weights.pool;
-        let derived = matches!(pool.entry(self.id).data, ConstData::Derived(_));
-        let mut stats = RoundingStats::default();
-        pool.read_bytes_measured(self.id, offset, buf, derived.then_some(&mut stats)).map_err(
-            |e| match e {
-                ConstError::Io(e) => io::Error::new(e.kind(), e.to_string()),
-                e => io::Error::other(FrontendError::invalid("module", &*self.name, e.to_string())),
-            },
-        )?;
-        if derived {
-            self.weights.measured.add(self.id, &stats);
-        }
-        if stats.non_finite > 0 {
-            let error =
-                FrontendError::NonFinite { constant: self.name.clone(), entry: self.id.index() };
-            return Err(io::Error::other(error));
-        }
-        Ok(())
-    }
-}
 
 /// Where a tensor's data goes when it leaves the model file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -104,15 +43,6 @@ enum Form {
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn entry(self, id: ConstId) -> &'a ConstEntry {
-        self.pool.entry(id)
-    }
-
-    /// The bytes of an entry, computed when they are written.
-    pub(crate) fn chunks(self, id: ConstId, name: &str) -> Box<dyn ChunkProducer + 'a> {
-        Box::new(Chunks { weights: self, id, name: name.to_owned() })
-    }
-
     /// A new tensor.
     pub(crate) fn tensor(
         self,
@@ -271,17 +201,6 @@ impl<'a> Weights<'a> {
             out.bytes(&self.bytes(id, name)?);
         }
         Ok(())
-    }
-
-    /// The bytes of an entry, computed now.
-    fn bytes(self, id: ConstId, name: &str) -> Result<Vec<u8>, FrontendError> {
-        let mut raw = vec![0; self.pool.byte_len(id) as usize];
-        let chunks = Chunks { weights: self, id, name: name.to_owned() };
-        chunks.produce(0, &mut raw).map_err(|e| match e.downcast::<FrontendError>() {
-            Ok(e) => e,
-            Err(e) => FrontendError::invalid("module", name, e.to_string()),
-        })?;
-        Ok(raw)
     }
 
     /// Elements as varints: integers by value (negative ones sign-extended), other types by bit pattern, sub-byte ones a

@@ -1,0 +1,4 @@
+//! See `tests/fuzz/src/hdf5.rs`.
+#![no_main]
+
+normfold_libfuzzer::target!("hdf5");

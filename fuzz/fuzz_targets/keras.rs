@@ -1,0 +1,4 @@
+//! See `tests/fuzz/src/keras.rs`.
+#![no_main]
+
+normfold_libfuzzer::target!("keras");
