@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The conformance tests: normfold's output judged by onnx's checker, onnxruntime and onnx's reference evaluator.
+# The conformance tests of ONNX: normfold's output judged by onnx's checker, onnxruntime and onnx's reference evaluator.
+# Those of Keras are in keras/, with an environment of their own.
 #
 #   tests/conformance/run.sh [BINARY] [pytest arguments]
 #
@@ -34,4 +35,4 @@ fi
 export NORMFOLD_BIN
 NORMFOLD_BIN=$(cd "$(dirname "$binary")" && pwd)/$(basename "$binary")
 export PYTHONDONTWRITEBYTECODE=1
-exec "$python" -m pytest -q -p no:cacheprovider --rootdir "$here" "$here" "$@"
+exec "$python" -m pytest -q -p no:cacheprovider --rootdir "$here" --ignore "$here/keras" "$here" "$@"

@@ -59,6 +59,9 @@ pub(super) struct Layer<'a> {
     pub(super) calls: Vec<Call<'a>>,
     /// The number that references give the first call: nested models of Keras 2 begin at 1.
     pub(super) first_call: usize,
+    /// What `output_layers` adds to that number: Keras 3 counts the node that a nested model has from the beginning there,
+    /// and not where layers read its results.
+    pub(super) output_offset: usize,
     /// The model it is.
     pub(super) nested: Option<Model<'a>>,
 }
@@ -237,9 +240,13 @@ fn model<'a>(
         }
         inputs.push(Input { name: target.name, key, layer: Some(layer), shape: None });
     }
+    for (layer, entry) in layers.iter_mut().zip(entries) {
+        let functional = layer.nested.as_ref().is_some_and(|m| !m.sequential);
+        layer.output_offset = usize::from(functional && is_keras3(entry));
+    }
     let mut outputs = Vec::new();
     for (key, reference) in leaves(config, "output_layers", &place)? {
-        let tensor = refs.reference(reference).map_err(invalid)?;
+        let tensor = refs.output(reference, &layers).map_err(invalid)?;
         let name = reference.items().and_then(|r| r.first()).and_then(Json::as_str);
         outputs.push((key.or(name).unwrap_or_default(), tensor));
     }
@@ -297,6 +304,7 @@ fn layer<'a>(
         place,
         calls: Vec::new(),
         first_call: 0,
+        output_offset: 0,
         nested,
     })
 }
@@ -377,6 +385,12 @@ fn walk<'a>(
     }
 }
 
+/// Whether the calls of a layer are as Keras 3 writes them.
+fn is_keras3(entry: &Json) -> bool {
+    let calls = entry.get("inbound_nodes").and_then(Json::items).unwrap_or_default();
+    calls.iter().any(|call| call.get("args").is_some())
+}
+
 /// Whether a list can be a reference: a name, two numbers, and in Keras 2 perhaps the arguments by name.
 pub(super) fn is_reference(items: &[Json]) -> bool {
     matches!(items, [name, call, _, ..] if name.as_str().is_some() && call.as_i64().is_some() && items.len() <= 4)
@@ -390,7 +404,33 @@ struct References<'m, 'a> {
 }
 
 impl<'a> References<'_, 'a> {
+    /// What an output is.
+    fn output(&mut self, json: &'a Json, layers: &[Layer<'_>]) -> Result<Tensor, String> {
+        let tensor = self.resolve(json)?;
+        let Tensor::Result { layer, call, result } = tensor else { return Ok(tensor) };
+        let offset = layers.get(layer).map_or(0, |l| l.output_offset);
+        let call = call
+            .checked_sub(offset)
+            .ok_or_else(|| "an output reads the node that a nested model begins with".to_owned())?;
+        self.reads(layer, call);
+        Ok(Tensor::Result { layer, call, result })
+    }
+
     fn reference(&mut self, json: &'a Json) -> Result<Tensor, String> {
+        let tensor = self.resolve(json)?;
+        if let Tensor::Result { layer, call, .. } = tensor {
+            self.reads(layer, call);
+        }
+        Ok(tensor)
+    }
+
+    fn reads(&mut self, layer: usize, call: usize) {
+        if let Some(lowest) = self.lowest.get_mut(layer) {
+            *lowest = call.min(*lowest);
+        }
+    }
+
+    fn resolve(&self, json: &'a Json) -> Result<Tensor, String> {
         let problem =
             || "a reference `[layer, call, result]` with something else in its place".to_owned();
         let [name, call, result, ..] = json.items().unwrap_or_default() else {
@@ -404,9 +444,6 @@ impl<'a> References<'_, 'a> {
             .layers
             .get(name)
             .ok_or_else(|| format!("it refers to layer `{name}`, which is not there"))?;
-        if let Some(lowest) = self.lowest.get_mut(layer) {
-            *lowest = call.min(*lowest);
-        }
         Ok(Tensor::Result { layer, call, result })
     }
 

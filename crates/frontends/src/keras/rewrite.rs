@@ -119,7 +119,7 @@ impl Writer<'_, '_> {
             let Some(call) = call else { continue };
             kept.push(i);
             self.references(node, Keyword::No, &mut |json, tensor| {
-                self.retarget(edits, json, tensor, *call.get(&tensor).unwrap_or(&tensor));
+                self.retarget(edits, json, tensor, *call.get(&tensor).unwrap_or(&tensor), |_| 0);
             });
         }
         if kept.len() < change.calls.len() {
@@ -128,8 +128,16 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    /// Writes a reference that stood for one tensor so that it stands for another.
-    fn retarget(&self, edits: &mut Edits<'_>, json: &Json, old: Tensor, now: Tensor) {
+    /// Writes a reference that stood for one tensor so that it stands for another. `offset` is what the place adds to the
+    /// numbers of a layer's calls.
+    fn retarget(
+        &self,
+        edits: &mut Edits<'_>,
+        json: &Json,
+        old: Tensor,
+        now: Tensor,
+        offset: impl FnOnce(&Layer<'_>) -> usize,
+    ) {
         let Tensor::Result { layer, call, result } = now else { return };
         let number = self.change.call(self.model, layer, call);
         let same = matches!(old, Tensor::Result { layer: l, call: c, result: r }
@@ -140,7 +148,7 @@ impl Writer<'_, '_> {
             return;
         };
         edits.replace(name, quoted(layer.name));
-        edits.replace(at, number.to_string());
+        edits.replace(at, (number + offset(layer)).to_string());
         edits.replace(index, result.to_string());
     }
 
@@ -189,7 +197,7 @@ impl Writer<'_, '_> {
         for ((_, reference), (now, (_, old))) in
             model::references(json).zip(self.change.outputs.iter().zip(&self.model.outputs))
         {
-            self.retarget(edits, reference, *old, *now);
+            self.retarget(edits, reference, *old, *now, |layer| layer.output_offset);
         }
     }
 
