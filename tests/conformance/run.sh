@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# The conformance tests of ONNX: normfold's output judged by onnx's checker, onnxruntime and onnx's reference evaluator.
-# Those of Keras are in keras/, with an environment of their own.
+# The conformance tests: normfold's output judged by onnx's checker, onnxruntime and onnx's reference evaluator.
 #
 #   tests/conformance/run.sh [BINARY] [pytest arguments]
 #
@@ -9,30 +8,14 @@
 # requirements.txt changes. Uses uv when it is installed, else python3 -m venv and pip.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+root=$here/../..
+source "$here/environment.sh"
 
-binary=$here/../../target/release/normfold
-if [[ $# -gt 0 && $1 != -* ]]; then binary=$1; shift; fi
-if [[ ! -x $binary ]]; then
-    echo "error: $binary is not an executable; build it with 'cargo build --release --features verify,ort' or name one" >&2
-    exit 2
-fi
-
-venv=${NORMFOLD_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/normfold/conformance}
-python=$venv/bin/python
-if ! cmp -s "$here/requirements.txt" "$venv/requirements.installed"; then
-    echo "making the Python environment in $venv"
-    mkdir -p "$(dirname "$venv")"
-    if command -v uv >/dev/null; then
-        uv venv --quiet --clear --python 3 "$venv"
-        uv pip install --quiet --python "$python" -r "$here/requirements.txt"
-    else
-        python3 -m venv --clear "$venv"
-        "$python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-    fi
-    cp "$here/requirements.txt" "$venv/requirements.installed"
-fi
-
+NORMFOLD_BIN=$(binary_under_test "$@")
 export NORMFOLD_BIN
-NORMFOLD_BIN=$(cd "$(dirname "$binary")" && pwd)/$(basename "$binary")
+if [[ $# -gt 0 && $1 != -* ]]; then shift; fi
+venv=${NORMFOLD_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/normfold/conformance}
+environment "$here/requirements.txt" "$venv"
+
 export PYTHONDONTWRITEBYTECODE=1
-exec "$python" -m pytest -q -p no:cacheprovider --rootdir "$here" --ignore "$here/keras" "$here" "$@"
+exec "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir "$here" --ignore "$here/keras" "$here" "$@"

@@ -1,37 +1,22 @@
 #!/usr/bin/env bash
-# The conformance tests of Keras models: what normfold writes, loaded and run by Keras 3 and by Keras 2.
+# The conformance tests of Keras models: what normfold writes is loaded by Keras of the generation that wrote the input, and
+# has to predict the same.
 #
 #   tests/conformance/keras/run.sh [BINARY] [pytest arguments]
 #
-# BINARY defaults to target/release/normfold. The Python environment is made once, outside the repository, in
-# $NORMFOLD_KERAS_VENV (default: ${XDG_CACHE_HOME:-~/.cache}/normfold/keras), and made again when
-# requirements.txt changes. Uses uv when it is installed, else python3 -m venv and pip.
+# BINARY defaults to target/release/normfold. The Python environment (Keras 3 and Keras 2 on TensorFlow, 2 GB) is made once,
+# outside the repository, in $NORMFOLD_KERAS_VENV (default: ${XDG_CACHE_HOME:-~/.cache}/normfold/conformance-keras), and made
+# again when requirements.txt changes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+root=$here/../../..
+source "$here/../environment.sh"
 
-binary=$here/../../../target/release/normfold
-if [[ $# -gt 0 && $1 != -* ]]; then binary=$1; shift; fi
-if [[ ! -x $binary ]]; then
-    echo "error: $binary is not an executable; build it with 'cargo build --release' or name one" >&2
-    exit 2
-fi
-
-venv=${NORMFOLD_KERAS_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/normfold/keras}
-python=$venv/bin/python
-if ! cmp -s "$here/requirements.txt" "$venv/requirements.installed"; then
-    echo "making the Python environment in $venv"
-    mkdir -p "$(dirname "$venv")"
-    if command -v uv >/dev/null; then
-        uv venv --quiet --clear --python 3 "$venv"
-        uv pip install --quiet --python "$python" -r "$here/requirements.txt"
-    else
-        python3 -m venv --clear "$venv"
-        "$python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-    fi
-    cp "$here/requirements.txt" "$venv/requirements.installed"
-fi
-
+NORMFOLD_BIN=$(binary_under_test "$@")
 export NORMFOLD_BIN
-NORMFOLD_BIN=$(cd "$(dirname "$binary")" && pwd)/$(basename "$binary")
-export PYTHONDONTWRITEBYTECODE=1
-exec "$python" -m pytest -q -p no:cacheprovider --rootdir "$here" "$here" "$@"
+if [[ $# -gt 0 && $1 != -* ]]; then shift; fi
+venv=${NORMFOLD_KERAS_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/normfold/conformance-keras}
+environment "$here/requirements.txt" "$venv"
+
+export PYTHONDONTWRITEBYTECODE=1 TF_CPP_MIN_LOG_LEVEL=3 CUDA_VISIBLE_DEVICES= KERAS_BACKEND=tensorflow
+exec "$venv/bin/python" -W ignore -m pytest -q -p no:cacheprovider --rootdir "$here" "$here" "$@"
