@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs normfold on a directory of full-size Keras models and writes what came of it as a Markdown table.
+"""Runs normfold on a directory of full-size Keras models: verdicts as expected, the same bytes, time and size; a table with --out.
 
     tests/conformance/keras/run.sh --version        makes the environment
-    VENV/bin/python tests/conformance/keras_corpus.py DIR --normfold BINARY [--out docs/keras.md] [--only GLOB]...
+    VENV/bin/python tests/conformance/keras_corpus.py DIR --normfold BINARY [--out FILE] [--only GLOB]...
 
 DIR holds NAME.keras, NAME.h5 and NAME.json with NAME.weights.h5, as Keras 3 writes them, or NAME.k2.keras and so on with
 NAME.k2.weights_only.h5, as Keras 2 does, and NAME.ref.npz with inputs (`in:…`) and outputs (`out:N`). For each container:
@@ -137,7 +137,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("corpus", type=Path)
     ap.add_argument("--normfold", type=Path, required=True, metavar="BINARY")
-    ap.add_argument("--out", type=Path, default=HERE.parent.parent / "docs" / "keras.md")
+    ap.add_argument("--out", type=Path, help="a Markdown table of what came of it")
     ap.add_argument("--only", action="append", metavar="GLOB", help="these models only; writes no page")
     args = ap.parse_args()
     os.environ["NORMFOLD_BIN"] = str(args.normfold.resolve())
@@ -161,7 +161,7 @@ def main():
             print(*shown, f"FAILED: {failures[0]}", sep=" | ", flush=True)
         containers.module(generation).backend.clear_session()
         bad += bool(failures)
-    if not args.only and not bad:
+    if args.out and not args.only and not bad:
         args.out.write_text(page(rows))
         print(f"wrote {args.out.name}")
     print(f"{len(rows)} files, {bad} failed")
