@@ -22,9 +22,7 @@ pub enum DriverError {
         source: io::Error,
     },
     /// The input is no document that is known.
-    #[error(
-        "`{name}` is {found}; expected an ONNX model, a Keras model, or IR text"
-    )]
+    #[error("`{name}` is {found}; expected an ONNX model, a Keras model, or IR text")]
     UnknownFormat {
         /// The input.
         name: String,

@@ -2,7 +2,7 @@
 
 use crate::{Layer, verify::Verification};
 use indexmap::IndexMap;
-use normfold_ir::{Module, OpKind, Remark, RemarkArg, RemarkKind};
+use normfold_ir::{Module, OpId, OpKind, Remark, RemarkArg, RemarkKind};
 use normfold_passes::PassReport;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -131,7 +131,12 @@ pub(crate) fn census(module: &Module) -> (u64, u64) {
     for id in module.innermost_first() {
         let g = module.graph(id);
         ops += g.len() as u64;
-        norms += g.ops().filter(|&op| matches!(g.kind(op), OpKind::BatchNorm(_))).count() as u64;
+        let is_norm = |op: &OpId| match g.kind(*op) {
+            OpKind::BatchNorm(_) => true,
+            OpKind::Opaque(o) => o.norm.is_some(),
+            _ => false,
+        };
+        norms += g.ops().filter(is_norm).count() as u64;
     }
     (norms, ops)
 }

@@ -15,6 +15,10 @@ pub trait Capabilities: fmt::Debug + Send + Sync {
     fn may_change_constant(&self, _constant: OpId) -> bool {
         true
     }
+    /// Whether the types that parameters of functions declare hold in every call: whoever runs the document sees to it.
+    fn functions_are_typed(&self) -> bool {
+        false
+    }
     /// Whether an op can be changed from one kind to another in place.
     fn may_change(&self, from: &OpKind, to: &OpKind) -> bool;
 }

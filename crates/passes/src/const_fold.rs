@@ -143,9 +143,10 @@ impl ConstFold {
         if !g.capabilities().may_add_constant(dtype) || bytes > self.saved(constants, v)? {
             return None;
         }
-        // Bodies declare what they capture, and are not looked into.
+        // A constant of another type than was declared would show contradictions in what reads it, and bodies declare what
+        // they capture.
         let ty = TensorType::of(dtype, &dims);
-        if !g.ty(v).compatible(&ty.into()) && g.uses(v).any(|u| u.capture().is_some()) {
+        if !g.ty(v).compatible(&ty.into()) {
             return None;
         }
         let tensor = constants.stored(v).ok()?;

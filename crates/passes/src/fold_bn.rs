@@ -44,7 +44,7 @@ use crate::{
 };
 use cx::{Cx, Entries, Positions};
 use memory::Memory;
-use normfold_ir::{ConstPool, Graph, IdMap, IdSet, Module, OpId, Reason, Remark, Value};
+use normfold_ir::{ConstPool, Graph, IdMap, IdSet, Module, OpId, OpKind, Reason, Remark, Value};
 use pairs::Sightings;
 use roots::Root;
 use search::{Found, Norms, Search, affine_at};
@@ -296,6 +296,16 @@ impl Pass for FoldBn {
                     cx.remark(remark);
                 }
                 None => {}
+            }
+        }
+        for &op in order.iter().filter(|&&op| graph.contains(op)) {
+            if let OpKind::Opaque(o) = graph.kind(op)
+                && let Some(norm) = o.norm
+            {
+                cx.stat("kept", 1);
+                let reason = FoldReason::Carried { norm };
+                let remark = remark::kept(cx, graph, op, &reason);
+                cx.remark(remark);
             }
         }
         Ok(PassOutcome::from_changed(changed))

@@ -15,8 +15,8 @@ use crate::{
     pass_options,
 };
 use normfold_ir::{
-    BinaryKind, ConstId, ConstPool, DType, Graph, OpId, OpKind, OpSpec, PatternRewriter, Reason,
-    RemarkKind, Use, Value,
+    BinaryKind, Binding, ConstId, ConstPool, DType, Graph, OpId, OpKind, OpSpec, PatternRewriter,
+    Reason, RemarkKind, Use, Value,
 };
 
 option_enum! {
@@ -60,7 +60,8 @@ batch norm, with `γ' = s·√(1+ε)`, `β' = t`, mean 0 and variance 1.
 
 A batch norm in training mode, or whose constants are not constant, stays and gets a remark with a reason of
 docs/legality.md. Where `μ·s` is large beside the result, digits cancel that `(x − μ)·s` would keep: with types of 16 bits
-prefer `form=unit`, which runtimes compute in one go.",
+prefer `form=unit`, which runtimes compute in one go. A document without room for other constants, as Keras's, takes that form
+alone: the four constants of the batch norm get other elements.",
         statistics: &[("lowered", "batch norms lowered"), ("kept", "batch norms kept")],
         reasons: FoldReason::CODES,
     };
@@ -113,6 +114,8 @@ struct Plan {
     dims: Vec<u64>,
     s: Vec<f64>,
     t: Vec<f64>,
+    /// The constants that get other elements, where there is no room for others.
+    held: Option<[OpId; 4]>,
 }
 
 impl LowerBn {
@@ -140,7 +143,7 @@ impl LowerBn {
             let blocker = crate::Blocker::of(g, op);
             return Err(FoldReason::ChannelMismatch { blocker, expected, found: n });
         }
-        let plan = match o.form {
+        let mut plan = match o.form {
             LowerForm::Unit => {
                 let statistic = |i| known_values(g, pool, op, i);
                 let unit = statistic(3).is_some_and(|v| v.iter().all(|&x| x == 0.0))
@@ -149,7 +152,7 @@ impl LowerBn {
                 let Some(dtype) = dtype.filter(|_| !unit) else { return Ok(None) };
                 let root = (1.0 + kind.eps).sqrt();
                 let s = s.iter().map(|s| s * root).collect();
-                Plan { form: o.form, dtype, dims: vec![n], s, t }
+                Plan { form: o.form, dtype, dims: vec![n], s, t, held: None }
             }
             LowerForm::MulAdd => {
                 let x = g.operand(op, 0);
@@ -169,11 +172,13 @@ impl LowerBn {
                 }
                 let mut dims = vec![1; rank - axis];
                 dims[0] = n;
-                Plan { form: o.form, dtype, dims, s, t }
+                Plan { form: o.form, dtype, dims, s, t, held: None }
             }
         };
         if !g.capabilities().may_add_constant(plan.dtype) {
-            return Err(FoldReason::NotExpressible { what: "constants of this type" });
+            let held = held(g, pool, op, plan.dtype).filter(|_| o.form == LowerForm::Unit);
+            plan.held =
+                Some(held.ok_or(FoldReason::NotExpressible { what: "constants of this type" })?);
         }
         let limit = plan.dtype.max_finite().unwrap_or(f64::MAX);
         if let Some(channel) =
@@ -184,6 +189,18 @@ impl LowerBn {
         }
         Ok(Some(plan))
     }
+}
+
+/// The constants of a batch norm, if it has all four for itself and they can be others.
+fn held(g: &Graph, pool: &ConstPool, op: OpId, dtype: DType) -> Option<[OpId; 4]> {
+    let constant = |i| {
+        let v = g.operand(op, i)?;
+        let OpKind::Constant(c) = g.kind(v.op) else { return None };
+        let fits = c.binding == Binding::Fixed && pool.dtype(c.entry) == dtype;
+        let own = g.uses(v).count() == 1 && g.capabilities().may_change_constant(v.op);
+        (fits && own).then_some(v.op)
+    };
+    Some([constant(1)?, constant(2)?, constant(3)?, constant(4)?])
 }
 
 /// The elements of an operand that is a constant.
@@ -205,6 +222,12 @@ impl Plan {
                 let n = self.s.len();
                 let (zero, one) = (vec![0.0; n], vec![1.0; n]);
                 let rest = [add(rw.constants_mut(), &zero), add(rw.constants_mut(), &one)];
+                if let Some(held) = self.held {
+                    for (constant, entry) in held.into_iter().zip([s, t].into_iter().chain(rest)) {
+                        rw.set_constant(constant, entry);
+                    }
+                    return;
+                }
                 for (i, entry) in [s, t].into_iter().chain(rest).enumerate() {
                     let v = constant(rw, entry, op);
                     rw.set_operand(Use { user: op, operand: i as u32 + 1 }, Some(v));

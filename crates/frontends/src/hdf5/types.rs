@@ -44,7 +44,7 @@ impl Datatype {
         let known = match (self.class, self.size) {
             (FIXED, size) if self.bits & 1 == 0 && p.u16_at(0) == 0 => {
                 let signed = self.bits & 8 != 0;
-                let whole = u32::from(p.u16_at(2)) == size * 8;
+                let whole = u64::from(p.u16_at(2)) == u64::from(size) * 8;
                 match (size, signed) {
                     _ if !whole => None,
                     (1, true) => Some(DType::I8),

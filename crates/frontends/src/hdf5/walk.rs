@@ -219,6 +219,14 @@ impl Walk<'_> {
             attributes.push(attribute);
         }
         let find = |kind| messages.iter().find(|m: &&Message| m.kind == kind);
+        for kind in [header::SYMBOL_TABLE, header::DATASPACE, header::DATATYPE, header::LAYOUT] {
+            if messages.iter().filter(|m| m.kind == kind).count() > 1 {
+                return Err(malformed(
+                    address,
+                    "an object with two messages of a kind of which there is one",
+                ));
+            }
+        }
         let newer = [header::LINK_INFO, header::LINK, header::ATTRIBUTE_INFO];
         self.complete &= !messages.iter().any(|m| newer.contains(&m.kind));
         let kind = if let Some(table) = find(header::SYMBOL_TABLE) {
@@ -436,6 +444,9 @@ impl Walk<'_> {
         let name = std::str::from_utf8(name)
             .map_err(|_| malformed(at, "the name of a link is not UTF-8"))?
             .to_owned();
+        if name.is_empty() || name.contains('/') {
+            return Err(malformed(at, format!("`{name}` is no name of a link")));
+        }
         let target = match entry.u32_at(16) {
             CACHED_SOFT => Target::Soft(names.text(u64::from(entry.u32_at(24)))?.to_vec()),
             0 | CACHED_GROUP => Target::Object(self.meet(entry.u64_at(8))),

@@ -34,6 +34,11 @@ impl Capabilities for KerasCapabilities {
         !self.literals.contains(&constant)
     }
 
+    /// A model is called with what its input layers say, or the call fails.
+    fn functions_are_typed(&self) -> bool {
+        true
+    }
+
     fn may_change(&self, _: &OpKind, _: &OpKind) -> bool {
         false
     }

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::FrontendError;
 use normfold_ir::{
-    Cast, ConstData, ConstPool, Constant, DType, DataLayout, Dim, Graph, OpId, OpKind, OpSpec,
-    Spatial, TensorType, Type, Value,
+    CarriedNorm, Cast, ConstData, ConstPool, Constant, DType, DataLayout, Dim, Graph, OpId, OpKind,
+    OpSpec, Spatial, TensorType, Type, Value,
 };
 use std::collections::HashSet;
 
@@ -21,6 +21,8 @@ pub(super) enum Emitted {
     Value(Value),
     /// Nothing was made: it stays opaque, for a reason worth telling or because there is no such op.
     Opaque(Option<String>),
+    /// Nothing was made of a batch norm: it stays opaque, for a reason worth telling.
+    Norm(CarriedNorm, String),
 }
 
 /// What emitting gives; an error is a file that contradicts itself.
@@ -29,6 +31,11 @@ pub(super) type Emit = Result<Emitted, FrontendError>;
 /// The call stays opaque, and why.
 pub(super) fn opaque(reason: impl Into<String>) -> Emit {
     Ok(Emitted::Opaque(Some(reason.into())))
+}
+
+/// The batch norm stays opaque, and why.
+pub(super) fn carried(norm: CarriedNorm, reason: impl Into<String>) -> Emit {
+    Ok(Emitted::Norm(norm, reason.into()))
 }
 
 /// An argument with its values.
@@ -200,7 +207,7 @@ impl<'a> LayerCx<'_, 'a> {
         self.op_as_is(kind, operands, ty)
     }
 
-    fn cast(&mut self, v: Value, like: &Type) -> Value {
+    pub(super) fn cast(&mut self, v: Value, like: &Type) -> Value {
         let given = self.graph.ty(v).dtype();
         match (like.dtype(), given) {
             (Some(to), Some(from)) if to != from => {
@@ -211,7 +218,8 @@ impl<'a> LayerCx<'_, 'a> {
         }
     }
 
-    fn op_as_is(
+    /// Makes an op of one result whose operands are as they are.
+    pub(super) fn op_as_is(
         &mut self,
         kind: impl Into<OpKind>,
         operands: Vec<Option<Value>>,
@@ -241,7 +249,16 @@ impl<'a> LayerCx<'_, 'a> {
         name: &'static str,
         dims: &[u64],
     ) -> Result<Option<Value>, FrontendError> {
-        let dtype = self.policy.dtype.unwrap_or(DType::F32);
+        self.weight_of(name, dims, self.policy.dtype.unwrap_or(DType::F32))
+    }
+
+    /// The same, of another type than the layer's.
+    pub(super) fn weight_of(
+        &mut self,
+        name: &'static str,
+        dims: &[u64],
+        dtype: DType,
+    ) -> Result<Option<Value>, FrontendError> {
         let ty = TensorType::of(dtype, dims);
         if let Some((entry, value)) = self.weights.get(name) {
             return Ok((*self.pool.ty(*entry) == ty).then_some(*value));

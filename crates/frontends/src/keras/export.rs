@@ -4,6 +4,7 @@
 //! another tensor, weights with other elements, and biases; everything else is an error that names the layer.
 
 use super::{
+    layers,
     model::{Layer, Model, Tensor},
     record::{CallRecord, LayerRecord, Record},
 };
@@ -162,47 +163,79 @@ impl<'e, 'a> Export<'e, 'a> {
         Ok(ModelChange { layers, outputs })
     }
 
-    /// Every tensor that a call mentions has to be there, those that only stand in its arguments included.
+    /// Every tensor that a call mentions has to be there, those that only stand in its arguments included: a mask, which no op
+    /// reads. What made it stays then, though nothing that is understood depends on it.
     fn mentions(
         &self,
         layers: &mut [LayerChange],
         outputs: &[Tensor],
     ) -> Result<(), FrontendError> {
-        let there: Vec<Vec<bool>> =
-            layers.iter().map(|l| l.calls.iter().map(Option::is_some).collect()).collect();
-        let is_there = |t: Tensor| match t {
+        let first = |layer: usize| self.model.layers.get(layer).map_or(0, |l| l.first_call);
+        let is_there = |layers: &[LayerChange], t: Tensor| match t {
             Tensor::Input(_) => true,
             Tensor::Result { layer, call, .. } => {
-                let first = self.model.layers.get(layer).map_or(0, |l| l.first_call);
-                there.get(layer).and_then(|l| l.get(call.checked_sub(first)?)) == Some(&true)
+                let call = call.checked_sub(first(layer));
+                let calls = layers.get(layer).map(|l| l.calls.as_slice()).unwrap_or_default();
+                call.and_then(|c| calls.get(c)).is_some_and(Option::is_some)
             }
         };
-        for (layer, change) in self.model.layers.iter().zip(layers) {
-            for (call, change) in layer.calls.iter().zip(&mut change.calls) {
-                let Some(change) = change else { continue };
-                for (tensor, _) in call.tensors() {
-                    let now = *change.get(&tensor).unwrap_or(&tensor);
-                    if is_there(now) {
-                        continue;
-                    }
-                    let (mut end, mut steps) = (now, 0);
-                    while let (false, Some(&next), true) =
-                        (is_there(end), self.replaced.get(&end), steps < self.model.layers.len())
-                    {
-                        (end, steps) = (next, steps + 1);
-                    }
-                    if !is_there(end) {
-                        return Err(inexpressible(layer, "it mentions a layer that is gone"));
-                    }
+        let mut pending: Vec<(usize, usize)> = Vec::new();
+        for (layer, change) in layers.iter().enumerate() {
+            let calls = change.calls.iter().enumerate().filter(|(_, c)| c.is_some());
+            pending.extend(calls.map(|(call, _)| (layer, call)));
+        }
+        while let Some((at, number)) = pending.pop() {
+            let Some(layer) = self.model.layers.get(at) else { continue };
+            let Some(call) = layer.calls.get(number) else { continue };
+            for (tensor, _) in call.tensors() {
+                let Some(Some(change)) = layers.get(at).and_then(|l| l.calls.get(number)) else {
+                    continue;
+                };
+                let mut end = *change.get(&tensor).unwrap_or(&tensor);
+                let mut steps = 0;
+                while let (false, Some(&next), true) = (
+                    is_there(layers, end),
+                    self.replaced.get(&end),
+                    steps < self.model.layers.len(),
+                ) {
+                    (end, steps) = (next, steps + 1);
+                }
+                if !is_there(layers, end) {
+                    pending.extend(self.restored(layers, layer, end)?);
+                }
+                if let (true, Some(Some(change))) =
+                    (end != tensor, layers.get_mut(at).and_then(|l| l.calls.get_mut(number)))
+                {
                     change.insert(tensor, end);
                 }
             }
         }
-        if outputs.iter().all(|t| is_there(*t)) {
+        if outputs.iter().all(|t| is_there(layers, *t)) {
             return Ok(());
         }
         let (op, why) = (self.model.name.to_owned(), "an output is gone".to_owned());
         Err(FrontendError::NotExpressible { op, why })
+    }
+
+    /// Takes back that a call is gone, unless its result was put elsewhere.
+    fn restored(
+        &self,
+        layers: &mut [LayerChange],
+        reader: &Layer<'a>,
+        tensor: Tensor,
+    ) -> Result<Option<(usize, usize)>, FrontendError> {
+        let Tensor::Result { layer, call, .. } = tensor else { return Ok(None) };
+        let made = self.model.layers.get(layer);
+        if made.is_none_or(|l| layers::is_norm(l) || l.nested.is_some()) {
+            return Err(inexpressible(reader, "it mentions a layer that is gone"));
+        }
+        let number = call - made.map_or(0, |l| l.first_call).min(call);
+        let Some(change) = layers.get_mut(layer) else { return Ok(None) };
+        change.gone = false;
+        if let Some(call) = change.calls.get_mut(number) {
+            *call = Some(CallChange::new());
+        }
+        Ok(Some((layer, number)))
     }
 
     fn value(&self, tensor: Tensor) -> Option<Value> {

@@ -12,9 +12,9 @@ use super::{
     record::{CallRecord, LayerRecord, Record, Store},
 };
 use crate::FrontendError;
-use body::{Body, Quantized};
+use body::{Body, Carried};
 use indexmap::IndexSet;
-use normfold_ir::{Graph, GraphRole, Module, OpId, Type};
+use normfold_ir::{CarriedNorm, Graph, GraphRole, Module, OpId, Type};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet},
@@ -268,7 +268,9 @@ impl<'a> Importer<'a> {
         // A weight that another model reads too is no constant of this graph alone.
         if layer.shared_id.is_some_and(|id| self.entries.get(&id).is_some_and(|&n| n > 1)) {
             let reason = Some("several models share it".to_owned());
-            return Ok(body.opaque(self.text, layer, node, reason, Quantized(false)));
+            let norm = layers::is_norm(layer).then_some(CarriedNorm::SharedLayer);
+            let what = Carried { quantized: false, norm };
+            return Ok(body.opaque(self.text, layer, node, reason, what));
         }
         let mut cx = LayerCx {
             graph: &mut *body.graph,
@@ -296,9 +298,11 @@ impl<'a> Importer<'a> {
             },
             policy,
         };
-        let reason = match cx.quantized() {
+        let (reason, norm) = match cx.quantized() {
             Some(form) => {
-                return Ok(body.opaque(self.text, layer, node, Some(form), Quantized(true)));
+                let norm = layers::is_norm(layer).then_some(CarriedNorm::CustomLayer);
+                let what = Carried { quantized: true, norm };
+                return Ok(body.opaque(self.text, layer, node, Some(form), what));
             }
             None => match layers::emit(&mut cx)? {
                 Emitted::Value(value) => {
@@ -306,10 +310,12 @@ impl<'a> Importer<'a> {
                     body.name_results(layer, node, &[value]);
                     return Ok(record);
                 }
-                Emitted::Opaque(reason) => reason,
+                Emitted::Opaque(reason) => (reason, None),
+                Emitted::Norm(norm, reason) => (Some(reason), Some(norm)),
             },
         };
-        Ok(body.opaque(self.text, layer, node, reason, Quantized(false)))
+        let what = Carried { quantized: false, norm };
+        Ok(body.opaque(self.text, layer, node, reason, what))
     }
 }
 

@@ -89,6 +89,39 @@ pub(super) fn is_operation(layer: &Layer<'_>) -> bool {
         || layer.module.is_some_and(|m| m.starts_with("keras.src.ops") || m == "keras.ops")
 }
 
+/// Whether a layer is a batch norm.
+pub(super) fn is_norm(layer: &Layer<'_>) -> bool {
+    const NORMS: &[&str] = &[
+        "BatchNormalization",
+        "BatchNormalizationV1",
+        "BatchNormalizationV2",
+        "SyncBatchNormalization",
+    ];
+    layer.is_builtin() && NORMS.contains(&layer.class)
+}
+
+/// Whether the result of a layer that is carried has the shape and the type of what it reads first.
+pub(super) fn is_shaped(layer: &Layer<'_>) -> bool {
+    const SHAPED: &[&str] = &[
+        "ActivityRegularization",
+        "AlphaDropout",
+        "GaussianDropout",
+        "GaussianNoise",
+        "GroupNormalization",
+        "LayerNormalization",
+        "Masking",
+        "RMSNormalization",
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "SpatialDropout3D",
+        "UnitNormalization",
+    ];
+    // Attention of several heads gives what its query is, unless it says otherwise.
+    let attention =
+        layer.class == "MultiHeadAttention" && layer.config.some("output_shape").is_none();
+    layer.is_builtin() && (SHAPED.contains(&layer.class) || attention || is_norm(layer))
+}
+
 /// Whether a layer of a class that is known has no weights.
 pub(super) fn is_weightless(layer: &Layer<'_>) -> bool {
     let class = layer.class;

@@ -139,6 +139,8 @@ impl WeightFile {
             // h5py has no such type: bytes that an attribute names.
             Element::Opaque(2) => match self.file.attribute(id, "dtype") {
                 Some(crate::hdf5::Value::Text(name)) if name == "bfloat16" => Some(DType::BF16),
+                // The older form leaves it at the bytes; a model of that type knows what they are.
+                None => Some(DType::BF16),
                 _ => None,
             },
             _ => None,

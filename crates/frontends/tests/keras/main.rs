@@ -122,6 +122,7 @@ fn model(name: &str) -> String {
 fn every_model_imports() {
     let counts = [
         ("awkward", 5),
+        ("branches", 1),
         ("conv_transpose", 3),
         ("mobilenet_v2", 52),
         ("nested", 3),

@@ -106,4 +106,43 @@ pub struct Opaque {
     pub shaped: bool,
     /// Element type that the op's document calls a quantized form: it neither absorbs nor passes a scale.
     pub quantized: bool,
+    /// The op is a batch norm of a kind that there is no other op for, and why.
+    pub norm: Option<CarriedNorm>,
+}
+
+/// Why a batch norm is carried as an opaque op.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CarriedNorm {
+    /// Its statistics are over several axes together.
+    MultiAxis,
+    /// A tensor decides whether it is in training mode, or nothing that is known.
+    TrainingArgument,
+    /// Other models have the same weights.
+    SharedLayer,
+    /// The rank of its data, or the number of channels, is not known.
+    UnknownChannels,
+    /// It does something of its own.
+    CustomLayer,
+}
+
+impl CarriedNorm {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::MultiAxis,
+        Self::TrainingArgument,
+        Self::SharedLayer,
+        Self::UnknownChannels,
+        Self::CustomLayer,
+    ];
+
+    /// Its name in the text form, and the code of the reason why such a batch norm is kept.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MultiAxis => "multi-axis",
+            Self::TrainingArgument => "training-argument",
+            Self::SharedLayer => "shared-layer",
+            Self::UnknownChannels => "unknown-channels",
+            Self::CustomLayer => "custom-layer",
+        }
+    }
 }

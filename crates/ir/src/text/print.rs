@@ -317,6 +317,9 @@ impl Printer<'_> {
                 if o.quantized {
                     self.out.write_str(" quantized")?;
                 }
+                if let Some(norm) = o.norm {
+                    write!(self.out, " norm(\"{}\")", norm.name())?;
+                }
             }
             _ => {}
         }

@@ -184,6 +184,7 @@ fn kind(u: &mut Unstructured<'_>, pool: &mut ConstPool) -> Result<OpKind> {
             type_uses: u.arbitrary()?,
             shaped: u.arbitrary()?,
             quantized: u.arbitrary()?,
+            norm: CarriedNorm::ALL.get(u.choose_index(10)?).copied(),
         }
         .into(),
     })

@@ -252,9 +252,15 @@ impl Forward<'_> {
         let mut absorbed = Absorbed::of(op, vectors);
         w.scaled(cx, &w.map.input.map, IN, &mut absorbed, &mut self.found.copied)?;
         self.found.absent |= !w.is_present(cx);
+        let mut onward = None;
         if ask.shifts() {
-            let mut bias = Bias::plan(cx, op, &erased, &w, &mut self.found.copied)?;
-            self.found.absent |= !bias.present(cx.pool);
+            // Without a place for the shift, its readers get what becomes of it.
+            let bias = match Bias::plan(cx, op, &erased, &w, &mut self.found.copied) {
+                Err(FoldReason::NotExpressible { .. }) => None,
+                bias => Some(bias?),
+            };
+            self.found.absent |= bias.as_ref().is_some_and(|b| !b.present(cx.pool));
+            let mut shift = vec![1.0; n];
             if !self.found.absent {
                 let alpha = if let OpKind::Linear(l) = g.kind(op) { l.alpha } else { 1.0 };
                 let (sums, largest) = contracted(cx, op, &w, &taps, &t, alpha)?;
@@ -263,22 +269,37 @@ impl Forward<'_> {
                 if per_tap.clone().any(|c| c.iter().any(|x| *x != c[0])) {
                     return Err(padded());
                 }
-                let shift: Vec<f64> = per_tap.map(|c| c[0]).collect();
-                let ones = &absorbed.vectors[0];
-                let (cancellation, magnitude) = bias.values(cx.pool, w.dtype, (ones, &shift))?;
-                self.found.cancellation = self.found.cancellation.max(cancellation);
-                self.found.slack += magnitude + largest;
-                absorbed.vectors[1] = shift;
+                shift = per_tap.map(|c| c[0]).collect();
+                self.found.slack += largest;
+                if let Some(bias) = &bias {
+                    let ones = &absorbed.vectors[0];
+                    let (cancellation, magnitude) =
+                        bias.values(cx.pool, w.dtype, (ones, &shift))?;
+                    self.found.cancellation = self.found.cancellation.max(cancellation);
+                    self.found.slack += magnitude;
+                }
             }
-            absorbed.vectors[2] = vec![bias.beta];
-            bias.keep_scale();
-            absorbed.kind = bias.kind;
-            absorbed.addend = bias.addend;
-            absorbed.transforms.extend(bias.transform);
+            match bias {
+                Some(mut bias) => {
+                    absorbed.vectors[1] = shift;
+                    absorbed.vectors[2] = vec![bias.beta];
+                    bias.keep_scale();
+                    absorbed.kind = bias.kind;
+                    absorbed.addend = bias.addend;
+                    absorbed.transforms.extend(bias.transform);
+                }
+                None => onward = Some(shift),
+            }
         }
         self.found.plan.absorbed.push(absorbed);
-        self.found.outputs.push(Value::new(op, 0));
-        Ok(())
+        let y = Value::new(op, 0);
+        let Some(shift) = onward else {
+            self.found.outputs.push(y);
+            return Ok(());
+        };
+        let axis = w.map.out.axis_at(cx.rank(y));
+        let axis = axis.ok_or_else(|| FoldReason::UnknownRank { blocker: Blocker::of(g, op) })?;
+        self.lack(y, Ask::along(axis, vec![1.0; n], shift).normal())
     }
 
     /// s and t per input channel; what is lacking must lie along the channels of the data.

@@ -1,6 +1,6 @@
 //! Why a batch norm is kept. Each code is a heading of docs/legality.md and occurs in a golden case.
 
-use normfold_ir::{DType, Graph, OpId, Reason};
+use normfold_ir::{CarriedNorm, DType, Graph, OpId, Reason};
 use std::{fmt, sync::Arc};
 
 /// The op that stands in the way.
@@ -93,6 +93,7 @@ pub enum FoldReason {
     Uncertified { message: String },
     PairMismatch { blocker: Option<Blocker>, named: Arc<str> },
     NotSelected { blocker: Option<Blocker> },
+    Carried { norm: CarriedNorm },
     RewriteLimit,
 }
 
@@ -192,6 +193,15 @@ impl FoldReason {
             Uncertified { .. } => "an op whose result can be computed",
             PairMismatch { .. } => "name the ops that it folds into",
             NotSelected { .. } => "select it: see the options only, skip and pairs",
+            Carried { norm } => match norm {
+                CarriedNorm::MultiAxis => "statistics over one axis",
+                CarriedNorm::TrainingArgument => {
+                    "a call with training=False, or without the argument"
+                }
+                CarriedNorm::SharedLayer => "a layer of its own in each model",
+                CarriedNorm::UnknownChannels => "state the shape of the data",
+                CarriedNorm::CustomLayer => "an ordinary batch norm",
+            },
             RewriteLimit => "raise the limit of rewrites",
         }
     }
@@ -230,6 +240,11 @@ impl Reason for FoldReason {
         "uncertified",
         "pair-mismatch",
         "not-selected",
+        "multi-axis",
+        "training-argument",
+        "shared-layer",
+        "unknown-channels",
+        "custom-layer",
         "rewrite-limit",
     ];
 
@@ -267,6 +282,7 @@ impl Reason for FoldReason {
             Uncertified { .. } => "uncertified",
             PairMismatch { .. } => "pair-mismatch",
             NotSelected { .. } => "not-selected",
+            Carried { norm } => norm.name(),
             RewriteLimit => "rewrite-limit",
         }
     }
@@ -382,6 +398,17 @@ impl fmt::Display for FoldReason {
             NotSelected { blocker: Some(b) } => {
                 write!(f, "{b} would have to change with it, and is not selected")
             }
+            Carried { norm } => f.write_str(match norm {
+                CarriedNorm::MultiAxis => "it normalises over several axes together",
+                CarriedNorm::TrainingArgument => {
+                    "whether it is in training mode is decided when the model runs"
+                }
+                CarriedNorm::SharedLayer => "its weights belong to other models, too",
+                CarriedNorm::UnknownChannels => {
+                    "the rank of its data or the number of channels is not known"
+                }
+                CarriedNorm::CustomLayer => "it does more than a batch norm does",
+            }),
             RewriteLimit => write!(f, "the limit of rewrites was reached"),
         }
     }

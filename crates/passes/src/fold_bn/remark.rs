@@ -113,6 +113,9 @@ fn first(list: &[Blocker], of: fn(&Blocker) -> &Arc<str>) -> Arc<str> {
 
 pub(super) fn kept(cx: &PassCx<'_>, g: &Graph, root: OpId, reason: &FoldReason) -> Remark {
     let mut r = cx.about(g, root, RemarkKind::Missed, reason.code(), reason.to_string());
+    if let FoldReason::Carried { .. } = reason {
+        r.op = "batch_norm".into();
+    }
     if let Some(b) = reason.blocker() {
         r.args.push(("blocker", RemarkArg::Str(b.location.clone())));
         r.args.push(("blocker-op", RemarkArg::Str(b.op.clone())));

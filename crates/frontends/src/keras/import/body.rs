@@ -13,16 +13,21 @@ use crate::{
     },
 };
 use normfold_ir::{
-    AttrMap, Attribute, Call, DType, Graph, OpSpec, Opaque, Parameter, ResultSpec, Return, Type,
-    Value,
+    AttrMap, Attribute, Call, CarriedNorm, DType, Graph, OpSpec, Opaque, Parameter, ResultSpec,
+    Return, Type, Value,
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-/// Whether the weights of an opaque layer are of a quantized form.
-pub(super) struct Quantized(pub(super) bool);
+/// What is known of an opaque layer.
+pub(super) struct Carried {
+    /// Whether its weights are of a quantized form.
+    pub(super) quantized: bool,
+    /// Why it is one, if it is a batch norm.
+    pub(super) norm: Option<CarriedNorm>,
+}
 
 /// Names that values of a graph have: those of the layers, and what was made from them.
 pub(in crate::keras) struct Names(HashSet<Arc<str>>);
@@ -297,7 +302,7 @@ impl<'g> Body<'g> {
         layer: &Layer<'_>,
         node: Node,
         reason: Option<String>,
-        quantized: Quantized,
+        carried: Carried,
     ) -> CallRecord {
         // Every reference was resolved before.
         let operands = self.tensors(layer, node.call).unwrap_or_default();
@@ -322,10 +327,17 @@ impl<'g> Body<'g> {
             attrs,
             pure: layers::is_pure(layer),
             type_uses: layers::type_uses(layer),
-            shaped: false,
-            quantized: quantized.0,
+            shaped: layers::is_shaped(layer),
+            quantized: carried.quantized,
+            norm: carried.norm,
         };
-        let results = (0..count).map(|_| ResultSpec::default());
+        let shaped = kind.shaped.then(|| operands.first().map(|&v| self.graph.ty(v).clone()));
+        let shaped = shaped.flatten().unwrap_or_default();
+        let results = (0..count).map(|i| ResultSpec {
+            name: None,
+            ty: if i == 0 { shaped.clone() } else { Type::default() },
+        });
+        let results: Vec<ResultSpec> = results.collect();
         let spec = OpSpec::new(kind)
             .name(layer.name)
             .origin(node.layer as u32)

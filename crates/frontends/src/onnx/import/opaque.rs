@@ -88,6 +88,7 @@ pub(super) fn opaque(
         pure: pure && !bodies,
         type_uses,
         shaped: domain.is_empty() && SHAPED.contains(&name),
+        norm: None,
         quantized: is_quantized(domain, name),
     })
 }

@@ -5,8 +5,8 @@ use super::{
     unexpected,
 };
 use crate::{
-    AttrError, AttrMap, Binding, ConstId, Constant, Graph, GraphRole, OpAttrs, OpKind, OpSpec,
-    Opaque, ResultSpec, Return, Type, Value,
+    AttrError, AttrMap, Binding, CarriedNorm, ConstId, Constant, Graph, GraphRole, OpAttrs, OpKind,
+    OpSpec, Opaque, ResultSpec, Return, Type, Value,
     text::{
         ParseError,
         error::{did_you_mean, nearest},
@@ -131,7 +131,7 @@ impl<'a> Parser<'a> {
         Ok((Constant { entry, binding }, ty))
     }
 
-    /// `"domain::name" pure type_uses(…) shaped quantized`.
+    /// `"domain::name" pure type_uses(…) shaped quantized norm("…")`.
     fn opaque(&mut self) -> Result<Opaque, ParseError> {
         let (first, _) = self.string()?;
         let (domain, name): (Arc<str>, Arc<str>) = if self.colons_follow()? {
@@ -149,6 +149,17 @@ impl<'a> Parser<'a> {
                 Token::Word("pure") => o.pure = true,
                 Token::Word("shaped") => o.shaped = true,
                 Token::Word("quantized") => o.quantized = true,
+                Token::Word("norm") => {
+                    self.next()?;
+                    self.expect('(')?;
+                    let (name, at) = self.string()?;
+                    let known = CarriedNorm::ALL.into_iter().find(|n| n.name() == name);
+                    o.norm = Some(known.ok_or_else(|| {
+                        ParseError::new(at, "no reason why a batch norm is carried as it is")
+                    })?);
+                    self.expect(')')?;
+                    continue;
+                }
                 Token::Word("type_uses") => {
                     self.next()?;
                     self.expect('(')?;

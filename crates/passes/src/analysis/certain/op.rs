@@ -53,13 +53,22 @@ impl OpCx<'_> {
         Constants { graph, pool, types: Some(types), known }.ints(v)
     }
 
+    /// Whether parameters have the types that they declare.
+    fn is_typed(&self) -> bool {
+        match self.graph.role() {
+            GraphRole::Main => true,
+            GraphRole::Function => self.graph.capabilities().functions_are_typed(),
+            GraphRole::Body => false,
+        }
+    }
+
     /// What is certain of the results.
     pub(super) fn results(&self) -> SmallVec<[Certain; 1]> {
         let x = self.operand(0);
         let with_dims = |dims: Option<extents::Extents>| Certain { dtype: x.dtype, dims };
         let one = match self.graph.kind(self.op) {
             OpKind::Constant(c) => Certain::of(self.constants.ty(c.entry)),
-            OpKind::Parameter(p) if !p.capture && self.graph.role() == GraphRole::Main => {
+            OpKind::Parameter(p) if !p.capture && self.is_typed() => {
                 let v = Value::new(self.op, 0);
                 self.graph.ty(v).tensor().map(Certain::of).unwrap_or_default()
             }
