@@ -2,7 +2,12 @@
 //! what they computed.
 
 use normfold_driver::{Driver, Input, Opened, Report, RunOptions, SaveOptions};
-use normfold_frontends::{archive::Archive, bytes::Source, hdf5::File};
+use normfold_frontends::{
+    archive::{Archive, Patch},
+    bytes::Source,
+    hdf5::{Edit, File, Payload, Value},
+    save::WriteOptions,
+};
 use normfold_ir::OpKind;
 use normfold_tests::{compare, models};
 use std::{
@@ -195,4 +200,109 @@ fn hdf5(path: &Path) -> (Source, std::ops::Range<u64>) {
         false => 0..source.len(),
     };
     (source, range)
+}
+
+/// A file of weights with a change.
+fn changed(path: &Path, change: impl FnOnce(&File, &mut Edit<'_, '_>)) -> Vec<u8> {
+    let (source, range) = hdf5(path);
+    let file = File::open(&source, range).expect("an HDF5 file");
+    let mut edit = Edit::new(&file, 0);
+    change(&file, &mut edit);
+    let content = edit.finish().expect("a file");
+    let mut bytes = Vec::new();
+    content
+        .write_to(std::slice::from_ref(&source), &mut bytes, WriteOptions::default())
+        .expect("written");
+    bytes
+}
+
+#[test]
+fn what_does_not_belong_together_is_one_clear_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let all = every();
+    let find = |name: &str| {
+        let name = std::ffi::OsStr::new(name);
+        let found = all.iter().flat_map(|f| [Some(&f.path), f.weights.as_ref()]);
+        found.flatten().find(|p| p.file_name() == Some(name)).expect("a model").clone()
+    };
+    let refused = |architecture: &str, bytes: &[u8], expected: &[&str]| {
+        let weights = folder.path().join("model.h5");
+        fs::write(&weights, bytes).expect("a file");
+        let path = find(architecture);
+        let error =
+            Driver::new().open(Input::WithWeights { path, weights }).expect_err(architecture);
+        let error = error.to_string();
+        assert!(expected.iter().all(|e| error.contains(e)), "{architecture}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    };
+    let (classes, names) = (find("branches.weights.h5"), find("branches.k2.weights_only.h5"));
+
+    // The weights of another model.
+    let other = fs::read(find("nested.weights.h5")).expect("weights");
+    refused("branches.json", &other, &["layers/", "another model"]);
+    let other = fs::read(find("nested.k2.weights_only.h5")).expect("weights");
+    refused("branches.k2.json", &other, &["group `", "another"]);
+
+    // A data set that is not there.
+    let bytes = changed(&classes, |file, edit| {
+        let vars = file.find(file.root(), "layers/conv2d_1/vars").expect("weights");
+        edit.unlink(vars, "0");
+    });
+    refused("branches.json", &bytes, &["layer `second`", "kernel is not in the file"]);
+    let bytes = changed(&names, |file, edit| {
+        let group = file.find(file.root(), "second/second").expect("weights");
+        edit.unlink(group, "kernel:0");
+    });
+    refused("branches.k2.json", &bytes, &["group `second`", "`second/kernel:0`", "not there"]);
+
+    // Other extents.
+    let wrong = |file: &File, edit: &mut Edit<'_, '_>, group: &str, name: &str| {
+        let vars = file.find(file.root(), group).expect("weights");
+        let kernel = file.find(vars, name).expect("a kernel");
+        edit.unlink(vars, name);
+        edit.create_dataset(vars, name, kernel, &[1, 1, 3, 2], Payload::Bytes(vec![0; 24]));
+    };
+    let bytes = changed(&classes, |file, edit| wrong(file, edit, "layers/conv2d/vars", "0"));
+    refused("branches.json", &bytes, &["[1, 1, 2, 2]", "`layers/conv2d/vars/0` has [1, 1, 3, 2]"]);
+    let bytes = changed(&names, |file, edit| wrong(file, edit, "first/first", "kernel:0"));
+    refused(
+        "branches.k2.json",
+        &bytes,
+        &["[1, 1, 2, 2]", "`first/first/kernel:0` has [1, 1, 3, 2]"],
+    );
+
+    // Lists that say something else.
+    let bytes = changed(&names, |file, edit| {
+        edit.set_attribute(file.root(), "layer_names", Value::Texts(vec!["elsewhere".into()]));
+    });
+    refused("branches.k2.json", &bytes, &["group `elsewhere`", "no layer of that name"]);
+    let bytes = changed(&names, |file, edit| {
+        let group = file.find(file.root(), "norm").expect("a layer");
+        edit.set_attribute(group, "weight_names", Value::Texts(vec!["norm/gamma:0".into()]));
+    });
+    refused("branches.k2.json", &bytes, &["group `norm`", "should have 4 weights and has 1"]);
+    refused("branches.json", &fs::read(find("branches.json")).expect("JSON"), &["HDF5"]);
+
+    // Weights alone are no model.
+    let error = Driver::new().open(Input::Path(classes)).expect_err("weights").to_string();
+    assert!(error.contains("weights alone") && error.contains("architecture"), "{error}");
+}
+
+#[test]
+fn archives_that_lack_something_are_one_clear_error() {
+    let path = models("keras", "keras").remove(0);
+    let source = Source::Memory(fs::read(&path).expect("an archive").into());
+    let archive = Archive::open(&source).expect("an archive");
+    for name in ["config.json", "model.weights.h5"] {
+        let mut patch = Patch::new(&archive, 0);
+        patch.remove(archive.find(name).expect("a member"));
+        let mut bytes = Vec::new();
+        let content = patch.finish().expect("an archive");
+        content
+            .write_to(std::slice::from_ref(&source), &mut bytes, WriteOptions::default())
+            .expect("written");
+        let input = Input::Bytes { name: "model".into(), bytes };
+        let error = Driver::new().open(input).expect_err("no model").to_string();
+        assert!(error.contains(name) && error.contains("no .keras archive"), "{error}");
+    }
 }

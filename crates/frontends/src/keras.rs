@@ -12,7 +12,7 @@
 //!   configuration verbatim; code in a file is never decoded.
 //! - `origin` is the index of the entry in its model's `layers`.
 //!
-//! A model is written back by patching: [`export`] finds what became of each layer, [`rewrite`] edits the JSON, [`weights`]
+//! A model is written back by patching: `export` finds what became of each layer, `rewrite` edits the JSON, `weights`
 //! the HDF5 file. `docs/formats.md` lists the facts of the format.
 
 mod capabilities;
