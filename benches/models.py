@@ -32,6 +32,15 @@ DRAWN = 262_139
 PIECE = 1 << 20
 
 
+def repeat(f, pieces, once, at, left):
+    """Writes `left` bytes of what repeats after `once` bytes, from `at` on; `pieces` has PIECE bytes from everywhere in it."""
+    view = memoryview(pieces)
+    while left:
+        n = min(PIECE, left)
+        f.write(view[at:at + n])
+        at, left = (at + n) % once, left - n
+
+
 class Weights:
     """Weights of convolutions of 3×3 that keep the magnitude of what goes through them and a ReLU."""
 
@@ -46,11 +55,7 @@ class Weights:
 
     def write(self, f, i):
         """Writes weight i."""
-        view, at, left = memoryview(self.drawn), 4 * 7919 * i % self.once, self.bytes
-        while left:
-            n = min(PIECE, left)
-            f.write(view[at:at + n])
-            at, left = (at + n) % self.once, left - n
+        repeat(f, self.drawn, self.once, 4 * 7919 * i % self.once, self.bytes)
 
 
 def header(name, dims, rest):
@@ -156,11 +161,11 @@ def room(work, gigabytes):
 
 
 @contextlib.contextmanager
-def model(work, name, write, *args, **kwargs):
+def model(work, name, write, *args, file="model.onnx", **kwargs):
     """A model that `write(path, …)` writes, there as long as it is used."""
     directory = emptied(work / "model")
     try:
-        path = directory / "model.onnx"
+        path = directory / file
         write(path, *args, **kwargs)
         yield Model(name, path)
     finally:
@@ -194,5 +199,7 @@ def known(work, name, given, python=None):
 # 1.5 GB in a file: every weight folded, and one in a hundred.
 ALL = {"blocks": 40, "channels": 1024}
 SOME = {"blocks": 208, "channels": 448, "every": 100}
+# Half a gigabyte of kernels of Keras, every one folded.
+KERAS = {"blocks": 8, "width": 4000}
 # 4 GB in a file beside the model.
 EXTERNAL = {"blocks": 107, "channels": 1024, "data": "model.onnx.data"}

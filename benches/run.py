@@ -2,7 +2,7 @@
 """Measures normfold beside a copy of the file and against itself: every figure is a ratio, a share or a size, never a time.
 
     cargo build --release
-    python3 benches/run.py [--resnet50 FILE] [--mobilenet FILE] [--runs N] [--only copy,scale,blocks,parts] [--write]
+    python3 benches/run.py [--resnet50 FILE] [--mobilenet FILE] [--runs N] [--only copy,keras,scale,blocks,parts] [--write]
 
 Needs Linux (for /proc), 10 GB of disk, page cache for twice the largest model (4 GB), and cargo for the parts of a run. compare.py
 measures other tools. Without --resnet50 and --mobilenet torchvision's models are exported in the environment of
@@ -23,6 +23,7 @@ import tempfile
 from pathlib import Path
 
 import chain
+import keras_files
 import measure
 import models
 from measure import Model, copy, emptied, fold, interleaved, peak, table
@@ -121,6 +122,24 @@ def against_copies(args, work):
         table(("model", "against `cp`", "aim", "met", "anonymous memory", "aim", "met"), rows)])
 
 
+def keras(args, work):
+    """The table of Keras models against a copy."""
+    a, b, rows = work / "a", work / "b", []
+    models.room(work, 2)
+    for suffix in ("keras", "h5"):
+        file = f"model.{suffix}"
+        with models.model(work, f".{suffix}, every weight folded", keras_files.dense, file=file, **models.KERAS) as model:
+            ours, copied = interleaved(args.runs, fold(args.normfold, model, a), copy(model, b))
+            memory, limit = peak(*fold(args.normfold, model, a), min(args.runs, 3)), 64 + ops(args, model) * 1024 / 1e6
+            rows.append((model.label(), f"{ours / copied:.2f} ×", "≤ 3 ×", within(ours / copied, 3),
+                         f"{memory:.0f} MB", f"≤ {limit:.1f} MB", within(memory, limit)))
+            print(*rows[-1], sep=" | ", flush=True)
+    return "\n\n".join([
+        "## Keras models against a copy of the file",
+        "Likewise, of the archive and the whole-model HDF5 file that Keras 3 writes.",
+        table(("model", "against `cp`", "aim", "met", "anonymous memory", "aim", "met"), rows)])
+
+
 def pair(args, work, write, small, large, *more, runs):
     """The large model against the small one: time per block, and the large one while it is used."""
     short, long = (Model(n, emptied(work / n) / "model.onnx") for n in ("short", "long"))
@@ -192,7 +211,7 @@ def shares(args, work):
         table(("model", *PARTS, "certificate ≤ 10 %"), rows)])
 
 
-GROUPS = {"copy": against_copies, "scale": at_scale, "blocks": per_block, "parts": shares}
+GROUPS = {"copy": against_copies, "keras": keras, "scale": at_scale, "blocks": per_block, "parts": shares}
 
 
 def main():

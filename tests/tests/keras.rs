@@ -23,6 +23,7 @@ const EXPECTED: &[(&str, u64, Kept)] = &[
     ("awkward", 1, &[("axis-mismatch", 1), ("multiple-consumers", 1), ("shared-weight", 2)]),
     ("branches", 1, &[]),
     ("conv_transpose", 3, &[]),
+    ("names", 3, &[]),
     ("nested", 2, &[("region-boundary", 1)]),
     ("separable", 4, &[]),
     ("seq_conv2d", 5, &[]),

@@ -5,14 +5,16 @@
 //! where it was, and what is new comes behind.
 //!
 //! References are to the sections of the HDF5 File Format Specification, version 2.0. Files with a superblock of version 0 or
-//! 1 (II.A), object headers of version 1 (IV.A.1.a), groups as symbol tables (III.A to III.D), contiguous and compact data are
-//! read; chunked data, soft links and types of every kind are carried. Newer forms, which h5py writes when asked for, are
+//! 1 (II.A), object headers of version 1 (IV.A.1.a), groups as symbol tables (III.A to III.D) or, as h5py makes them for names
+//! that are not ASCII, as links in the header or in a heap (IV.A.2.g, III.G), contiguous and compact data are read; chunked
+//! data, soft and external links and types of every kind are carried. Newer forms, which h5py writes when asked for, are
 //! errors that say so.
 
 mod attribute;
 mod edit;
 mod encode;
 mod header;
+mod links;
 mod types;
 mod walk;
 
@@ -22,6 +24,7 @@ pub use edit::{Edit, Payload};
 use crate::{FrontendError, bytes::Source};
 use attribute::Attribute;
 use header::Message;
+use links::LinkInfo;
 use normfold_ir::DType;
 use std::{fmt, ops::Range};
 
@@ -79,6 +82,8 @@ enum Target {
     Object(ObjectId),
     /// To a path.
     Soft(Vec<u8>),
+    /// To another file, or what a user defined: the kind of link and what belongs to it.
+    Other(u8, Vec<u8>),
 }
 
 /// An entry of a group.
@@ -86,8 +91,10 @@ enum Target {
 struct Link {
     name: String,
     target: Target,
-    /// Where its symbol table entry is; none for new ones.
+    /// Where its symbol table entry is, in a group that has a symbol table.
     entry: Option<u64>,
+    /// When it came, in a group that keeps that.
+    order: Option<u64>,
 }
 
 /// What an object is.
@@ -98,6 +105,8 @@ enum Kind {
         links: Vec<Link>,
         /// The blocks of the symbol table.
         table: Vec<Range<u64>>,
+        /// What a group without a symbol table says about its links.
+        info: Option<LinkInfo>,
     },
     Dataset(Dataset),
     /// A named type, or something newer.
@@ -179,11 +188,11 @@ impl File {
         matches!(self.object(id).map(|o| &o.kind), Some(Kind::Group { .. }))
     }
 
-    /// The objects that a group links to, by name, in the order of names; soft links left out.
+    /// The objects that a group links to, by name, in the order of names; soft and external links left out.
     pub fn children(&self, group: ObjectId) -> impl Iterator<Item = (&str, ObjectId)> {
         self.links(group).iter().filter_map(|l| match l.target {
             Target::Object(id) => Some((l.name.as_str(), id)),
-            Target::Soft(_) => None,
+            Target::Soft(_) | Target::Other(..) => None,
         })
     }
 
@@ -195,7 +204,7 @@ impl File {
             let i = links.binary_search_by(|l| l.name.as_str().cmp(name)).ok()?;
             match links.get(i)?.target {
                 Target::Object(id) => at = id,
-                Target::Soft(_) => return None,
+                Target::Soft(_) | Target::Other(..) => return None,
             }
         }
         Some(at)

@@ -77,7 +77,12 @@ pub const TARGETS: [Target; 7] = [
         name: "hdf5",
         run: hdf5::run,
         mutate: hdf5::mutate,
-        folders: &[("fuzz/seeds/hdf5", ""), ("fuzz/found/hdf5", ""), ("tests/models/keras", "h5")],
+        folders: &[
+            ("fuzz/seeds/hdf5", ""),
+            ("fuzz/found/hdf5", ""),
+            ("tests/models/hdf5", "h5"),
+            ("tests/models/keras", "h5"),
+        ],
     },
     Target {
         name: "keras",

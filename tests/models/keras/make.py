@@ -100,6 +100,20 @@ def mobilenet_v2(K):
 
 
 # name: (builder, generations, containers)
+def names(K):
+    """Names that are not ASCII: h5py keeps the groups that have them in the newer form, those of more than eight in a heap."""
+    L = K.layers
+    i = L.Input((6, 6, 3), name="eingänge")
+    x = L.Conv2D(4, 1, use_bias=False, name="größe")(i)
+    x = L.ReLU(name="höhe")(L.BatchNormalization(name="größe_norm")(x))
+    inner = K.Sequential([
+        L.Input((6, 6, 4)), L.Conv2D(4, 3, name="卷积"), L.BatchNormalization(name="归一化"), L.ReLU(name="激活"),
+        L.Conv2D(3, 1, name="plain")], name="内部")
+    x = inner(x)
+    x = L.BatchNormalization(name="ñorm")(L.Conv2D(3, 1, name="añadir")(L.ReLU(name="relü")(x)))
+    return K.Model(i, L.Dense(2, name="données")(L.Flatten(name="aplatir_é")(x)), name="names")
+
+
 MODELS = {
     "seq_conv2d": (seq_conv2d, (3, 2), ["keras", "h5"]),
     "separable": (separable, (3, 2), ["keras"]),
@@ -108,6 +122,7 @@ MODELS = {
     "awkward": (awkward, (3, 2), ["keras"]),
     "branches": (branches, (3, 2), ["keras", "h5", "weights"]),
     "mobilenet_v2": (mobilenet_v2, (2,), []),
+    "names": (names, (3,), ["h5"]),
 }
 
 # Compiled and trained for a step, so that there is the state of an optimizer.

@@ -23,6 +23,8 @@ pub(super) const ZIP64: u16 = 1;
 pub(super) const ELSEWHERE: u32 = u32::MAX;
 /// The sizes and the checksum come after the data (4.4.4).
 pub(super) const DESCRIPTOR: u16 = 1 << 3;
+/// What a descriptor may begin with (4.3.9.3).
+const SIGNED: u32 = 0x0807_4b50;
 /// Encrypted, strongly encrypted, headers hidden.
 const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
 
@@ -265,7 +267,23 @@ fn local(
             format!("its data is said to reach to byte {end}, the directory begins at {directory}");
         return Some(Err(invalid(name, why)));
     }
+    if flags & DESCRIPTOR != 0 && !described(bytes.span(end, directory - end)?, member, len) {
+        let why = "what follows its data has another size or checksum than the directory";
+        return Some(Err(invalid(name, why)));
+    }
     Some(Ok(start..end))
+}
+
+/// Whether the descriptor behind the data (4.3.9) says what the directory does: with a signature or without one, sizes in 32
+/// bits or in 64.
+fn described(behind: &[u8], member: &Member, compressed: u64) -> bool {
+    let says = |at: u64| {
+        let sizes = behind.u32(at + 4).zip(behind.u32(at + 8)).map(|(c, s)| (c.into(), s.into()));
+        let sizes64 = behind.u64(at + 4).zip(behind.u64(at + 12));
+        let right = Some((compressed, member.size));
+        behind.u32(at) == Some(member.crc) && (sizes == right || sizes64 == right)
+    };
+    says(0) || (behind.u32(0) == Some(SIGNED) && says(4))
 }
 
 /// Indices of members in the order of the file.

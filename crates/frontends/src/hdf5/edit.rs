@@ -3,8 +3,9 @@
 //! Everything stays where it was, but:
 //!
 //! - Elements that are replaced stand where the old ones were.
-//! - A group whose links changed gets a new symbol table, and an object whose attributes changed a new header, behind
-//!   everything else; what leads to them is changed in place.
+//! - A group whose links changed gets a new symbol table, or a new header where its links are in it, and an object whose
+//!   attributes changed a new header, behind everything else. Where the header was, it leads on to the new one.
+//! - Links that were in a heap stand in the header then: readers look there where there is no heap.
 //! - When nothing that is still linked lies behind some place, and the file was understood wholly, it is cut there first.
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     attribute::{Attribute, Value},
     encode::{self, Leads, NewHeaps, NewMessage, Table},
     header,
+    links::{Goal, LinkInfo, LinkMessage},
 };
 use crate::{
     FrontendError,
@@ -178,7 +180,7 @@ impl<'f, 'a> Edit<'f, 'a> {
             }
             let to = |t: &Target| match t {
                 Target::Object(id) => Some(*id),
-                Target::Soft(_) => None,
+                Target::Soft(_) | Target::Other(..) => None,
             };
             match self.groups.get(&id) {
                 Some(links) => pending.extend(links.values().filter_map(to)),
@@ -279,23 +281,36 @@ impl<'f, 'a> Edit<'f, 'a> {
             };
             headers.insert(id, (messages, 0));
         }
-        let moved: HashMap<ObjectId, u64> = headers
+        // Objects of the file stay where they are; new ones come behind, with headers whose length does not depend on where.
+        let new: HashMap<ObjectId, u64> = headers
             .iter()
+            .filter(|(id, _)| id.index() >= old)
             .map(|(id, (messages, _))| (*id, layout.place(encode::header_len(messages))))
             .collect();
         let address = |id: ObjectId| {
-            moved.get(&id).copied().or_else(|| file.object(id).map(|o| o.address)).unwrap_or(0)
+            new.get(&id).copied().or_else(|| file.object(id).map(|o| o.address)).unwrap_or(0)
         };
 
         let mut tables: HashMap<ObjectId, Table> = HashMap::new();
         for (id, links) in self.groups.iter().filter(|(id, _)| reached.contains(id)) {
-            let links: Vec<(&str, Leads)> = links
-                .iter()
-                .map(|(name, target)| match target {
-                    Target::Object(id) => (name.as_str(), Leads::To(address(*id))),
-                    Target::Soft(path) => (name.as_str(), Leads::Soft(path.clone())),
-                })
-                .collect();
+            if let Some(Kind::Group { info: Some(info), .. }) = file.object(*id).map(|o| &o.kind) {
+                let (messages, _) = headers.entry(*id).or_insert_with(|| {
+                    let held = file.object(*id).map(|o| o.messages.as_slice()).unwrap_or_default();
+                    (held.iter().map(|m| self.copied(m)).collect(), self.stated(*id))
+                });
+                self.links_in_header(*id, info, links, &address, messages)?;
+                continue;
+            }
+            let mut leads: Vec<(&str, Leads)> = Vec::with_capacity(links.len());
+            for (name, target) in links {
+                let to = match target {
+                    Target::Object(id) => Leads::To(address(*id)),
+                    Target::Soft(path) => Leads::Soft(path.clone()),
+                    Target::Other(..) => return Err(mismatch("a link of this kind in this group")),
+                };
+                leads.push((name.as_str(), to));
+            }
+            let links = leads;
             let mut place = |len| layout.place(len);
             let (table, blocks) =
                 encode::symbol_table(&links, file.leaf_k, file.internal_k, &mut place);
@@ -325,11 +340,24 @@ impl<'f, 'a> Edit<'f, 'a> {
             }
         }
         for (id, (messages, references)) in &headers {
-            let at = address(*id);
-            layout.blocks.insert(at, Payload::Bytes(encode::header(messages, *references)));
+            if messages.len() > usize::from(u16::MAX) - 64 {
+                return Err(mismatch("an object has too many links or attributes"));
+            }
+            let Some(object) = file.object(*id) else {
+                let header = encode::header(messages, *references);
+                layout.blocks.insert(address(*id), Payload::Bytes(header));
+                continue;
+            };
+            let to = layout.place(encode::header_len(messages) - header::PREFIX);
+            layout.blocks.insert(to, Payload::Bytes(encode::body(messages)));
+            let first = object.extents.first().map_or(0, |e| e.end - e.start);
+            let room = first.saturating_sub(header::PREFIX);
+            let moved = encode::forwarded(room, messages, *references, to);
+            let moved = moved.ok_or_else(|| mismatch("an object header has no room"))?;
+            layout.patches.insert(object.address, Payload::Bytes(moved));
         }
 
-        self.repoint(reached, &moved, &tables, layout);
+        self.forget(reached, &tables, layout);
         for (id, payload) in std::mem::take(&mut self.payloads) {
             if !reached.contains(&id) {
                 continue;
@@ -354,32 +382,59 @@ impl<'f, 'a> Edit<'f, 'a> {
         Ok(())
     }
 
-    /// Changes entries that stay so that they lead to where things are now.
-    fn repoint(
+    /// Puts links into the header of a group that has them there.
+    fn links_in_header(
+        &self,
+        group: ObjectId,
+        info: &LinkInfo,
+        links: &BTreeMap<String, Target>,
+        address: &dyn Fn(ObjectId) -> u64,
+        messages: &mut Vec<NewMessage>,
+    ) -> Result<(), FrontendError> {
+        let held = self.file.links(group);
+        let mut next = info.next().unwrap_or(0);
+        messages.retain(|m| m.kind != header::LINK);
+        for (name, target) in links {
+            let old = held.binary_search_by(|l| l.name.as_str().cmp(name)).ok();
+            let order = info.next().map(|_| {
+                old.and_then(|i| held.get(i)?.order).unwrap_or_else(|| {
+                    next = next.saturating_add(1);
+                    next - 1
+                })
+            });
+            let goal = match target {
+                Target::Object(id) => Goal::Address(address(*id)),
+                Target::Soft(path) => Goal::Soft(path.clone()),
+                Target::Other(kind, value) => Goal::Other(*kind, value.clone()),
+            };
+            let link = LinkMessage { name: name.clone(), goal, order };
+            let data = link.bytes().ok_or_else(|| mismatch("the name of a link is too long"))?;
+            messages.push(NewMessage::new(header::LINK, data));
+        }
+        for m in messages.iter_mut().filter(|m| m.kind == header::LINK_INFO) {
+            *m = NewMessage { flags: m.flags, ..NewMessage::new(m.kind, info.bytes(next)) };
+        }
+        Ok(())
+    }
+
+    /// Entries that keep what a group's symbol table was have it no more: readers look into its header. That of the root has
+    /// to have it.
+    fn forget(
         &self,
         reached: &BTreeSet<ObjectId>,
-        moved: &HashMap<ObjectId, u64>,
         tables: &HashMap<ObjectId, Table>,
         layout: &mut Layout<'a>,
     ) {
-        let mut point = |entry: u64, id: ObjectId| {
-            if let Some(at) = moved.get(&id) {
-                layout.patches.insert(entry + 8, Payload::Bytes(at.to_le_bytes().to_vec()));
-            }
-            if tables.contains_key(&id) {
-                // The entry keeps nothing of the group any more: readers look into its header.
-                layout.patches.insert(entry + 16, Payload::Bytes(vec![0; 24]));
-            }
-        };
         for &group in reached.iter().filter(|id| !self.groups.contains_key(id)) {
             for link in self.file.links(group) {
-                if let (Target::Object(id), Some(entry)) = (&link.target, link.entry) {
-                    point(entry, *id);
+                if let (Target::Object(id), Some(entry)) = (&link.target, link.entry)
+                    && tables.contains_key(id)
+                {
+                    layout.patches.insert(entry + 16, Payload::Bytes(vec![0; 24]));
                 }
             }
         }
         let (root, entry) = (self.file.root(), self.file.root_entry());
-        point(entry, root);
         if let Some(table) = tables.get(&root) {
             let cached = [[1, 0, 0, 0, 0, 0, 0, 0].as_slice(), &table.bytes()].concat();
             layout.patches.insert(entry + 16, Payload::Bytes(cached));
@@ -429,9 +484,6 @@ impl<'f, 'a> Edit<'f, 'a> {
             }
         }
         messages.extend(set.into_iter().map(|(_, m)| m));
-        if messages.len() > usize::from(u16::MAX) {
-            return Err(mismatch("an object has too many attributes"));
-        }
         let references = self.stated(id);
         Ok((messages, references))
     }

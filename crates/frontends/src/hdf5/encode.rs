@@ -41,6 +41,13 @@ pub(super) fn header(messages: &[NewMessage], references: u32) -> Vec<u8> {
     out.extend(references.to_le_bytes());
     out.extend(((header_len(messages) - header::PREFIX) as u32).to_le_bytes());
     out.extend([0; 4]);
+    out.extend(body(messages));
+    out
+}
+
+/// The messages of a header, as one of its pieces holds them.
+pub(super) fn body(messages: &[NewMessage]) -> Vec<u8> {
+    let mut out = Vec::new();
     for m in messages {
         out.extend(m.kind.to_le_bytes());
         out.extend((m.data.len() as u16).to_le_bytes());
@@ -48,6 +55,39 @@ pub(super) fn header(messages: &[NewMessage], references: u32) -> Vec<u8> {
         out.extend(&m.data);
     }
     out
+}
+
+/// The first piece of a header whose messages are elsewhere now: a continuation, and nothing in the rest of the room it has.
+/// `None` where there is no room for a continuation.
+pub(super) fn forwarded(
+    room: u64,
+    messages: &[NewMessage],
+    references: u32,
+    to: u64,
+) -> Option<Vec<u8>> {
+    let mut rest = room.checked_sub(header::MESSAGE + header::CONTINUATION_LEN)?;
+    let mut out = vec![1, 0, 0, 0];
+    out.extend(references.to_le_bytes());
+    out.extend(u32::try_from(room).ok()?.to_le_bytes());
+    out.extend([0; 4]);
+    out.extend(header::CONTINUATION.to_le_bytes());
+    out.extend((header::CONTINUATION_LEN as u16).to_le_bytes());
+    out.extend([0; 4]);
+    out.extend(to.to_le_bytes());
+    out.extend((header_len(messages) - header::PREFIX).to_le_bytes());
+    let mut count = messages.len() + 1;
+    while rest >= header::MESSAGE {
+        let len = (rest - header::MESSAGE).min(u64::from(u16::MAX) & !7);
+        out.extend(header::NIL.to_le_bytes());
+        out.extend((len as u16).to_le_bytes());
+        out.resize(out.len() + 4 + len as usize, 0);
+        rest -= header::MESSAGE + len;
+        count += 1;
+    }
+    out.resize(out.len() + rest as usize, 0);
+    let count = u16::try_from(count).ok()?.to_le_bytes();
+    out.get_mut(2..4)?.copy_from_slice(&count);
+    Some(out)
 }
 
 /// A dataspace (IV.A.2.b), version 1.

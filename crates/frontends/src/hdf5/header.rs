@@ -2,7 +2,7 @@
 
 use super::{
     malformed,
-    walk::{Bytes, Numbers as _},
+    walk::{Bytes, Numbers as _, REMEDY},
 };
 use crate::FrontendError;
 use std::{collections::HashSet, ops::Range};
@@ -19,6 +19,9 @@ pub(super) const ATTRIBUTE: u16 = 0xc;
 pub(super) const CONTINUATION: u16 = 0x10;
 pub(super) const SYMBOL_TABLE: u16 = 0x11;
 pub(super) const ATTRIBUTE_INFO: u16 = 0x15;
+
+/// What a continuation takes: where it leads, and how many bytes are there.
+pub(super) const CONTINUATION_LEN: u64 = 16;
 
 /// The header before its messages.
 pub(super) const PREFIX: u64 = 16;
@@ -48,10 +51,8 @@ pub(super) fn read(
 ) -> Result<(Vec<Message>, Vec<Range<u64>>), FrontendError> {
     let head = bytes.block(address, PREFIX, "an object header")?;
     if head.starts_with(b"OHDR") {
-        return Err(FrontendError::unsupported(
-            super::FORMAT,
-            "an object header of version 2 (write the file with h5py's defaults), which",
-        ));
+        let what = format!("an object header of version 2 ({REMEDY}), which");
+        return Err(FrontendError::unsupported(super::FORMAT, what));
     }
     if head.u8_at(0) != 1 {
         return Err(malformed(address, "no object header where one should be"));

@@ -4,6 +4,7 @@ use super::{
     Dataset, Element, FORMAT, File, Kind, Link, Object, ObjectId, Storage, Target, UNDEFINED,
     attribute::{self, Attribute, Heaps},
     header::{self, Message},
+    links::{self, Goal, LinkInfo, LinkMessage},
     malformed,
     types::{self, Datatype},
 };
@@ -86,7 +87,7 @@ fn unsupported(what: impl Into<String>) -> FrontendError {
 }
 
 /// A remedy for files of newer forms.
-const REMEDY: &str = "write it with h5py's defaults, or `h5repack --low=0 --high=0 IN OUT`, first";
+pub(super) const REMEDY: &str = "load it with Keras and save it again, which writes the older form";
 
 pub(super) fn open(source: &Source, range: Range<u64>) -> Result<File, FrontendError> {
     let whole = source.bytes();
@@ -219,7 +220,14 @@ impl Walk<'_> {
             attributes.push(attribute);
         }
         let find = |kind| messages.iter().find(|m: &&Message| m.kind == kind);
-        for kind in [header::SYMBOL_TABLE, header::DATASPACE, header::DATATYPE, header::LAYOUT] {
+        let single = [
+            header::SYMBOL_TABLE,
+            header::LINK_INFO,
+            header::DATASPACE,
+            header::DATATYPE,
+            header::LAYOUT,
+        ];
+        for kind in single {
             if messages.iter().filter(|m| m.kind == kind).count() > 1 {
                 return Err(malformed(
                     address,
@@ -227,8 +235,7 @@ impl Walk<'_> {
                 ));
             }
         }
-        let newer = [header::LINK_INFO, header::LINK, header::ATTRIBUTE_INFO];
-        self.complete &= !messages.iter().any(|m| newer.contains(&m.kind));
+        self.complete &= find(header::ATTRIBUTE_INFO).is_none();
         let kind = if let Some(table) = find(header::SYMBOL_TABLE) {
             let data = self.message(table)?;
             if data.len() < 16 {
@@ -239,8 +246,8 @@ impl Walk<'_> {
             }
             let (tree, heap) = (data.u64_at(0), data.u64_at(8));
             self.group(tree, heap)?
-        } else if newer.iter().take(2).any(|&k| find(k).is_some()) {
-            return Err(unsupported(format!("a group of a newer form ({REMEDY}), which")));
+        } else if let Some(info) = find(header::LINK_INFO) {
+            self.new_group(&messages, info)?
         } else if let (Some(space), Some(ty), Some(layout)) =
             (find(header::DATASPACE), find(header::DATATYPE), find(header::LAYOUT))
         {
@@ -428,15 +435,35 @@ impl Walk<'_> {
                 }
             }
         }
-        links.sort_by(|a, b| a.name.cmp(&b.name));
-        if let Some([a, _]) = links.windows(2).find_map(|w| match w {
-            [a, b] => (a.name == b.name).then_some([a, b]),
-            _ => None,
-        }) {
-            let name = &a.name;
-            return Err(malformed(tree, format!("a group with two links of the name `{name}`")));
+        sort(&mut links, tree)?;
+        Ok(Kind::Group { links, table, info: None })
+    }
+
+    /// A group that has its links in the header or in a heap.
+    fn new_group(&mut self, messages: &[Message], info: &Message) -> Result<Kind, FrontendError> {
+        let at = info.data.start;
+        let info = LinkInfo::read(self.message(info)?, at)?;
+        let mut found: Vec<LinkMessage> = Vec::new();
+        for m in messages.iter().filter(|m| m.kind == header::LINK) {
+            found.push(LinkMessage::read(self.message(m)?, m.data.start)?);
         }
-        Ok(Kind::Group { links, table })
+        if info.is_dense() {
+            // Its blocks are not looked for.
+            self.complete = false;
+            found.extend(links::dense(self.bytes, &info)?);
+        }
+        let mut links = Vec::with_capacity(found.len());
+        for LinkMessage { name, goal, order } in found {
+            check_name(&name, at)?;
+            let target = match goal {
+                Goal::Address(address) => Target::Object(self.meet(address)),
+                Goal::Soft(path) => Target::Soft(path),
+                Goal::Other(kind, value) => Target::Other(kind, value),
+            };
+            links.push(Link { name, target, entry: None, order });
+        }
+        sort(&mut links, at)?;
+        Ok(Kind::Group { links, table: Vec::new(), info: Some(info) })
     }
 
     fn link(&mut self, entry: &[u8], at: u64, names: &Names<'_>) -> Result<Link, FrontendError> {
@@ -444,15 +471,33 @@ impl Walk<'_> {
         let name = std::str::from_utf8(name)
             .map_err(|_| malformed(at, "the name of a link is not UTF-8"))?
             .to_owned();
-        if name.is_empty() || name.contains('/') {
-            return Err(malformed(at, format!("`{name}` is no name of a link")));
-        }
+        check_name(&name, at)?;
         let target = match entry.u32_at(16) {
             CACHED_SOFT => Target::Soft(names.text(u64::from(entry.u32_at(24)))?.to_vec()),
             0 | CACHED_GROUP => Target::Object(self.meet(entry.u64_at(8))),
             _ => return Err(malformed(at, format!("the link `{name}` is of no known kind"))),
         };
-        Ok(Link { name, target, entry: Some(at) })
+        Ok(Link { name, target, entry: Some(at), order: None })
+    }
+}
+
+fn check_name(name: &str, at: u64) -> Result<(), FrontendError> {
+    if name.is_empty() || name.contains('/') {
+        return Err(malformed(at, format!("`{name}` is no name of a link")));
+    }
+    Ok(())
+}
+
+/// Puts the links of a group in the order of their names, of which there is one each.
+fn sort(links: &mut [Link], at: u64) -> Result<(), FrontendError> {
+    links.sort_by(|a, b| a.name.cmp(&b.name));
+    let twice = links.windows(2).find_map(|w| match w {
+        [a, b] => (a.name == b.name).then_some(&a.name),
+        _ => None,
+    });
+    match twice {
+        None => Ok(()),
+        Some(name) => Err(malformed(at, format!("a group with two links of the name `{name}`"))),
     }
 }
 

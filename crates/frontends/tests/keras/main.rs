@@ -125,6 +125,7 @@ fn every_model_imports() {
         ("branches", 1),
         ("conv_transpose", 3),
         ("mobilenet_v2", 52),
+        ("names", 3),
         ("nested", 3),
         ("separable", 4),
         ("seq_conv2d", 5),

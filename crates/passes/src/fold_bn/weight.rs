@@ -33,7 +33,8 @@ impl Weight {
         }
     }
 
-    /// Multiplies its elements by a vector of `absorbed`: `map` says which factor an element has.
+    /// Multiplies its elements by a vector of `absorbed`: `map` says which factor an element has. Ones leave it as it is, shared
+    /// or not.
     pub(super) fn scaled(
         &self,
         cx: Cx<'_>,
@@ -42,6 +43,9 @@ impl Weight {
         absorbed: &mut Absorbed,
         copied: &mut Vec<Arc<str>>,
     ) -> Result<(), FoldReason> {
+        if absorbed.vectors[vector].iter().all(|&s| s == 1.0) {
+            return Ok(());
+        }
         let at = Use { user: absorbed.op, operand: self.map.weight as u32 };
         if let Some(integers) = &self.integers {
             return integers.scaled(cx, at, map, vector, absorbed, copied);

@@ -243,3 +243,36 @@ fn damaged_anywhere() {
         }
     }
 }
+
+#[test]
+fn what_follows_the_data_may_not_contradict() {
+    let streamed = |change: &dyn Fn(&mut Vec<u8>)| {
+        with(|m| {
+            *m = m.clone().streamed();
+            change(&mut m.behind);
+        })
+    };
+    // With a signature or without it, sizes in 32 bits or 64.
+    let wide = |behind: &mut Vec<u8>| {
+        let sizes: Vec<u8> = behind[8..].chunks(4).flat_map(|n| [n, &[0; 4]].concat()).collect();
+        behind.truncate(8);
+        behind.extend(sizes);
+    };
+    let as_it_is = |_: &mut Vec<u8>| {};
+    type Change<'c> = &'c dyn Fn(&mut Vec<u8>);
+    let changes: [Change<'_>; 2] = [&as_it_is, &wide];
+    for change in changes {
+        open(&streamed(change).bytes()).expect("with a signature");
+        let bare = streamed(&|b| {
+            change(b);
+            b.drain(..4);
+        });
+        open(&bare.bytes()).expect("without a signature");
+    }
+    for at in [0, 4, 8, 12] {
+        let e = refused(&streamed(&|b| b[at] ^= 1));
+        assert!(e.contains("what follows its data"), "{at}: {e}");
+    }
+    let e = refused(&streamed(&|b| b.truncate(10)));
+    assert!(e.contains("what follows its data"), "{e}");
+}

@@ -30,16 +30,25 @@ fn tried(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
 
 #[test]
 fn every_truncation_is_an_error() {
-    let bytes = bytes_of("branches.k2.weights_only.h5");
-    for len in (0..bytes.len()).rev().step_by(97).chain(0..200) {
-        let error = tried(&bytes[..len]).expect_err("cut short");
-        assert!(error.contains("HDF5"), "{len}: {error}");
+    for name in ["branches.k2.weights_only.h5", "links.h5"] {
+        let bytes = bytes_of(name);
+        for len in (0..bytes.len()).rev().step_by(97).chain(0..200) {
+            let error = tried(&bytes[..len]).expect_err("cut short");
+            assert!(error.contains("HDF5"), "{name}, {len}: {error}");
+        }
     }
 }
 
 #[test]
 fn bits_flip() {
-    let bytes = bytes_of("branches.k2.weights_only.h5");
+    for name in ["branches.k2.weights_only.h5", "links.h5"] {
+        let refused = flipped(&bytes_of(name));
+        assert!(refused > 100, "{name}: {refused}");
+    }
+}
+
+/// How many of many damaged files are refused.
+fn flipped(bytes: &[u8]) -> usize {
     let mut state = 1u64;
     let mut next = |below: usize| {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -47,7 +56,7 @@ fn bits_flip() {
     };
     let mut refused = 0;
     for _ in 0..3000 {
-        let mut damaged = bytes.clone();
+        let mut damaged = bytes.to_vec();
         for _ in 0..1 + next(4) {
             let at = next(damaged.len());
             match next(4) {
@@ -66,7 +75,7 @@ fn bits_flip() {
         }
         refused += usize::from(tried(&damaged).is_err());
     }
-    assert!(refused > 100, "{refused}");
+    refused
 }
 
 /// The place of a link's symbol table entry.
