@@ -40,7 +40,7 @@ pub use driver::{Driver, RunOptions, SaveOptions, Verify};
 pub use error::DriverError;
 pub use instrument::{Around, IrDumps};
 pub use layers::Layer;
-pub use opened::{Input, ModelSource, Opened, Saved};
+pub use opened::{Input, ModelSource, Opened, Parameters, Saved};
 pub use report::{BatchNorms, BeforeAfter, Report};
 
 /// The graph: modules, types, text form.

@@ -3,8 +3,11 @@
 use crate::{DriverError, SaveOptions, reproducer, verify::Verification};
 use normfold_frontends::{
     FrontendError,
+    archive::Archive,
+    bytes::{MappedFile, Source},
     keras::{self, KerasDocument},
     onnx::{self, OnnxDocument, OpenOptions},
+    pt2::{self, Pt2Document},
     save::{Check, Content, WriteOptions, write_file},
 };
 use normfold_ir::{
@@ -30,6 +33,16 @@ pub enum Input {
         path: PathBuf,
         /// The weights.
         weights: PathBuf,
+    },
+    /// The PyTorch program of a live module, as `torch.export.save` writes it, into which what changes is put back.
+    Live {
+        /// What messages call it.
+        name: String,
+        /// All of it.
+        bytes: Vec<u8>,
+        /// Fully qualified names of the layers that may change: convolutions, linear layers and batch norms of `torch.nn` that
+        /// are called by nothing but themselves.
+        layers: Vec<String>,
     },
     /// The bytes of a file. External data cannot be found from there.
     Bytes {
@@ -69,6 +82,8 @@ enum Origin {
     Onnx(Box<OnnxDocument>, OnnxSource),
     /// With where it came from.
     Keras(Box<KerasDocument>, KerasSource),
+    /// With where it came from.
+    Pt2(Box<Pt2Document>, Pt2Source),
     Memory,
 }
 
@@ -105,6 +120,21 @@ impl KerasSource {
     }
 }
 
+#[derive(Clone, Debug)]
+enum Pt2Source {
+    File(PathBuf),
+    Bytes(Arc<[u8]>, pt2::OpenOptions),
+}
+
+impl Pt2Source {
+    fn open(&self) -> Result<(Pt2Document, Module), FrontendError> {
+        match self {
+            Pt2Source::File(path) => Pt2Document::open(path, &pt2::OpenOptions::default()),
+            Pt2Source::Bytes(bytes, options) => Pt2Document::from_bytes(bytes.clone(), options),
+        }
+    }
+}
+
 /// Where an ONNX model is, for others to read it themselves.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -135,6 +165,8 @@ pub struct Saved {
     /// How the document compares with the one it came from; `None` unless asked for.
     pub verification: Option<Verification>,
 }
+
+pub use normfold_frontends::pt2::Parameters;
 
 /// An input and the module it became.
 #[derive(Debug)]
@@ -228,6 +260,7 @@ impl Opened {
             Origin::Text(text) => Some(text.len() as u64),
             Origin::Onnx(document, _) => Some(document.len()),
             Origin::Keras(document, _) => Some(document.len()),
+            Origin::Pt2(document, _) => Some(document.len()),
             Origin::Memory => None,
         }
     }
@@ -247,6 +280,9 @@ impl Opened {
             Origin::Keras(_, source) => {
                 source.open().map(|(_, module)| module).map_err(|e| refused(&self.name, e))
             }
+            Origin::Pt2(_, source) => {
+                source.open().map(|(_, module)| module).map_err(|e| refused(&self.name, e))
+            }
             Origin::Memory => Ok(self.module.clone()),
         }
     }
@@ -262,6 +298,10 @@ impl Opened {
                 let (again, module) = source.open().map_err(|e| refused(&self.name, e))?;
                 (**document, self.module) = (again, module);
             }
+            Origin::Pt2(document, source) => {
+                let (again, module) = source.open().map_err(|e| refused(&self.name, e))?;
+                (**document, self.module) = (again, module);
+            }
             _ => self.module = self.reopen()?,
         }
         Ok(())
@@ -270,6 +310,22 @@ impl Opened {
     /// The same under another name.
     pub(crate) fn named(self, name: String) -> Self {
         Self { name, ..self }
+    }
+
+    /// What became of the parameters of a PyTorch program.
+    ///
+    /// # Errors
+    /// It is no PyTorch program, or the module has become what the program cannot say.
+    pub fn parameters(&self) -> Result<Parameters, DriverError> {
+        match &self.origin {
+            Origin::Pt2(document, _) => {
+                document.parameters(&self.module).map_err(|e| refused(&self.name, e))
+            }
+            _ => Err(DriverError::UnknownFormat {
+                name: self.name.clone(),
+                found: "a document other than a PyTorch program",
+            }),
+        }
     }
 
     /// Writes the module back in its own format, after a check of the finished document where it is one that engines read.
@@ -333,6 +389,24 @@ impl Opened {
                 let (bytes, files, notes) = (written.bytes, written.files, written.notes);
                 Ok(Saved { bytes, files, notes, rounding, verification: None })
             }
+            Origin::Pt2(document, _) => {
+                let mut how =
+                    pt2::SaveOptions::default().threads(options.threads).sync(options.sync);
+                if let Some(progress) = options.progress {
+                    how = how.progress(progress);
+                }
+                if let Some(check) = check {
+                    how = how.check(check);
+                }
+                let written = document
+                    .save(&self.module, path, how)
+                    .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
+                let rounding =
+                    written.rounding.iter().map(|(_, r)| r.relative_error).reduce(f64::max);
+                let files = vec![path.to_path_buf()];
+                let (bytes, notes) = (written.bytes, Vec::new());
+                Ok(Saved { bytes, files, notes, rounding, verification: None })
+            }
             Origin::Memory => {
                 refused("a module built in memory has no document; write its text instead")
             }
@@ -346,6 +420,10 @@ impl Opened {
                 let name = path.display().to_string();
                 let options = keras::OpenOptions::default().weights(weights);
                 Self::open_keras(name, KerasSource::File(path, options))
+            }
+            Input::Live { name, bytes, layers } => {
+                let options = pt2::OpenOptions::default().layers(layers);
+                Self::open_pt2(name, Pt2Source::Bytes(bytes.into(), options))
             }
             Input::Bytes { name, bytes } => Self::open_bytes(name, bytes),
             Input::Text { name, text } => Self::open_text(name, text.into()),
@@ -374,6 +452,14 @@ impl Opened {
         file.take(HEAD).read_to_end(&mut head).map_err(read)?;
         match sniff(&head) {
             Form::Onnx => Self::open_onnx(name, OnnxSource::File(path.to_path_buf())),
+            Form::Archive => {
+                let file = MappedFile::open(path).map_err(read)?;
+                if is_program(&Source::File(Arc::new(file))) {
+                    return Self::open_pt2(name, Pt2Source::File(path.to_path_buf()));
+                }
+                let options = keras::OpenOptions::default();
+                Self::open_keras(name, KerasSource::File(path.to_path_buf(), options))
+            }
             Form::Keras => {
                 let options = keras::OpenOptions::default();
                 Self::open_keras(name, KerasSource::File(path.to_path_buf(), options))
@@ -387,6 +473,14 @@ impl Opened {
         let head = bytes.get(..HEAD as usize).unwrap_or(&bytes);
         match sniff(head) {
             Form::Onnx => Self::open_onnx(name, OnnxSource::Bytes(bytes.into())),
+            Form::Archive => {
+                let bytes: Arc<[u8]> = bytes.into();
+                if is_program(&Source::Memory(bytes.clone())) {
+                    let options = pt2::OpenOptions::default();
+                    return Self::open_pt2(name, Pt2Source::Bytes(bytes, options));
+                }
+                Self::open_keras(name, KerasSource::Bytes(bytes))
+            }
             Form::Keras => Self::open_keras(name, KerasSource::Bytes(bytes.into())),
             Form::Text => Self::open_utf8(name, bytes),
             Form::Other(found) => Err(DriverError::UnknownFormat { name, found }),
@@ -412,10 +506,20 @@ impl Opened {
         Ok(Self { name, module, origin: Origin::Keras(Box::new(document), source) })
     }
 
+    fn open_pt2(name: String, source: Pt2Source) -> Result<Self, DriverError> {
+        let (document, module) = source.open().map_err(|e| refused(&name, e))?;
+        Ok(Self { name, module, origin: Origin::Pt2(Box::new(document), source) })
+    }
+
     fn open_text(name: String, text: Arc<str>) -> Result<Self, DriverError> {
         let module = parse(&name, &text)?;
         Ok(Self { name, module, origin: Origin::Text(text) })
     }
+}
+
+/// Whether an archive is PyTorch's. What is wrong with it otherwise is told where it is opened.
+fn is_program(source: &Source) -> bool {
+    Archive::open(source).is_ok_and(|archive| pt2::looks_like(&archive))
 }
 
 fn refused(name: &str, source: FrontendError) -> DriverError {
@@ -444,7 +548,9 @@ const HEAD: u64 = 4096;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Form {
     Onnx,
-    /// An archive, an HDF5 file, or JSON.
+    /// A zip archive: its members tell.
+    Archive,
+    /// An HDF5 file, or JSON.
     Keras,
     Text,
     Other(&'static str),
@@ -454,7 +560,8 @@ enum Form {
 fn sniff(head: &[u8]) -> Form {
     match head {
         [] => return Form::Other("empty"),
-        [b'P', b'K', 3 | 5 | 7, ..] | [0x89, b'H', b'D', b'F', ..] => return Form::Keras,
+        [b'P', b'K', 3 | 5 | 7, ..] => return Form::Archive,
+        [0x89, b'H', b'D', b'F', ..] => return Form::Keras,
         _ => {}
     }
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
@@ -494,7 +601,7 @@ mod tests {
         assert_eq!(sniff(b"// RUN: --passes=dce\nmodule @a {}"), Form::Text);
         assert_eq!(sniff(b"module @a {}"), Form::Text);
         assert_eq!(sniff(b""), Form::Other("empty"));
-        assert_eq!(sniff(b"PK\x03\x04"), Form::Keras);
+        assert_eq!(sniff(b"PK\x03\x04"), Form::Archive);
         assert_eq!(sniff(b"\x89HDF\r\n\x1a\n"), Form::Keras);
         assert_eq!(sniff(b"hello, world"), Form::Other("text of no known format"));
         assert_eq!(sniff(b"\x00\x01\x02"), Form::Other("neither a protobuf message nor text"));

@@ -20,15 +20,15 @@ mod cx;
 mod document;
 mod export;
 mod import;
-pub mod json;
 mod layers;
 mod model;
 mod order;
 mod record;
 mod rewrite;
 mod shape;
-mod splice;
 mod weights;
+
+use crate::json::{self, splice};
 
 pub use capabilities::KerasCapabilities;
 pub use document::{KerasDocument, OpenOptions, SaveOptions, SaveReport, looks_like};

@@ -1,12 +1,14 @@
-//! Documents of normfold: ONNX models and Keras architectures in, and written back by patching.
+//! Documents of normfold: ONNX models, Keras models and PyTorch programs in, and written back by patching.
 
 pub mod archive;
 pub mod bytes;
 mod error;
 pub mod hdf5;
+pub mod json;
 pub mod keras;
 pub mod onnx;
 mod payload;
+pub mod pt2;
 pub mod save;
 
 pub use error::FrontendError;

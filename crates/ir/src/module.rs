@@ -19,6 +19,10 @@ pub trait Capabilities: fmt::Debug + Send + Sync {
     fn functions_are_typed(&self) -> bool {
         false
     }
+    /// Whether the types that results of opaque ops declare hold in every run: whoever made the document computed them.
+    fn opaque_results_are_typed(&self) -> bool {
+        false
+    }
     /// Whether an op can be changed from one kind to another in place.
     fn may_change(&self, from: &OpKind, to: &OpKind) -> bool;
 }

@@ -1,4 +1,4 @@
-//! An archive with members replaced or removed.
+//! An archive with members replaced, removed or added.
 //!
 //! What is not changed is copied byte for byte, local headers and what lies between members included. A member that is
 //! replaced is stored; its checksum is put in when its data has been written ([`Content::seal`]). Where the data of a stored
@@ -7,8 +7,8 @@
 use super::{
     Archive, Member, Method,
     directory::{
-        CENTRAL_FIXED, DESCRIPTOR, ELSEWHERE, END64, END64_FIXED, Fields, LOCAL_FIXED, LOCATOR64,
-        LOCATOR64_LEN, ZIP64, extras,
+        CENTRAL, CENTRAL_FIXED, DESCRIPTOR, ELSEWHERE, END64, END64_FIXED, Fields, LOCAL,
+        LOCAL_FIXED, LOCATOR64, LOCATOR64_LEN, ZIP64, extras,
     },
     invalid, place,
 };
@@ -17,8 +17,16 @@ use std::{collections::BTreeMap, ops::Range};
 
 /// What data that is mapped is aligned to.
 const ALIGNMENT: u64 = 64;
-/// The version that reads zip64 (4.4.3).
+/// What an extra field says before its data (4.5.1), and the number of the one that PyTorch pads with.
+const EXTRA_HEADER: u64 = 4;
+const PADDING: u16 = 0x4246;
+/// The version that reads stored members, and the one that reads zip64 (4.4.3).
+const VERSION_STORED: u16 = 20;
 const VERSION_ZIP64: u16 = 45;
+/// The name is UTF-8 (4.4.4).
+const UTF8: u16 = 1 << 11;
+/// The first of January 1980 (4.4.6).
+const FIRST_DAY: u16 = 1 << 5 | 1;
 /// How hard a member was deflated (4.4.4).
 const EFFORT: u16 = 1 << 1 | 1 << 2;
 
@@ -29,12 +37,14 @@ pub struct Patch<'r, 'a> {
     source: u32,
     /// By member; `None` for those that go.
     changes: BTreeMap<usize, Option<Content<'a>>>,
+    /// Members that are new, behind the others.
+    added: Vec<(String, Content<'a>)>,
 }
 
 impl<'r, 'a> Patch<'r, 'a> {
     /// No changes to an archive that is that one of the sources of the contents.
     pub fn new(archive: &'r Archive, source: u32) -> Self {
-        Self { archive, source, changes: BTreeMap::new() }
+        Self { archive, source, changes: BTreeMap::new(), added: Vec::new() }
     }
 
     /// Gives the member of that index other data.
@@ -47,6 +57,11 @@ impl<'r, 'a> Patch<'r, 'a> {
         self.changes.insert(member, None);
     }
 
+    /// Adds a member behind the others, stored, its data at a multiple of 64 bytes. No member has its name.
+    pub fn insert(&mut self, name: impl Into<String>, data: Content<'a>) {
+        self.added.push((name.into(), data));
+    }
+
     /// The archive with the changes; without any, exactly as it was.
     ///
     /// # Errors
@@ -55,7 +70,7 @@ impl<'r, 'a> Patch<'r, 'a> {
         let Archive { source, members, order, end, .. } = self.archive;
         let bytes = source.bytes();
         let mut out = Content::new();
-        if self.changes.is_empty() {
+        if self.changes.is_empty() && self.added.is_empty() {
             out.source(self.source, 0..source.len());
             return Ok(out);
         }
@@ -76,18 +91,36 @@ impl<'r, 'a> Patch<'r, 'a> {
                 None => member.data.start - member.header,
                 Some((header, _)) => header.len() as u64,
             };
-            if member.method == Method::Stored
-                && member.data.start.is_multiple_of(ALIGNMENT)
-                && !(out.len() + before).is_multiple_of(ALIGNMENT)
-            {
-                let gap = (out.len() + before).next_multiple_of(ALIGNMENT) - (out.len() + before);
-                out.bytes(&vec![0; gap as usize]);
+            let mut gap = 0;
+            if member.method == Method::Stored && member.data.start.is_multiple_of(ALIGNMENT) {
+                gap = (out.len() + before).next_multiple_of(ALIGNMENT) - (out.len() + before);
             }
+            let (mut change, mut own) = (change, None);
+            if gap > 0 && out.is_empty() {
+                // An archive is known by the signature that it begins with: what is before its first data goes into the header.
+                match &mut change {
+                    Some((header, _)) => pad(&member.name, header, gap)?,
+                    None => {
+                        let len = member.data.start - member.header;
+                        let header = bytes.span(member.header, len);
+                        let cut = || invalid(&member.name, "its local header is cut short");
+                        let mut header = header.ok_or_else(cut)?.to_vec();
+                        pad(&member.name, &mut header, gap)?;
+                        own = Some(header);
+                    }
+                }
+                gap = 0;
+            }
+            out.bytes(&vec![0; gap as usize]);
             let header = out.len();
             let mut placed = Placed { header, data: None };
-            match change {
-                None => out.source(self.source, extent),
-                Some((local, data)) => {
+            match (change, own) {
+                (None, None) => out.source(self.source, extent),
+                (None, Some(header)) => {
+                    out.bytes(&header);
+                    out.source(self.source, member.data.start..extent.end);
+                }
+                (Some((local, data)), _) => {
                     out.bytes(&local);
                     placed.data = Some(out.len()..out.len() + data.len());
                     out.append(data);
@@ -95,8 +128,19 @@ impl<'r, 'a> Patch<'r, 'a> {
             }
             moved.insert(index, placed);
         }
+        let mut new = Vec::with_capacity(self.added.len());
+        for (name, data) in std::mem::take(&mut self.added) {
+            let (local, size) = (fresh_local(&name, data.len())?, data.len());
+            let begin = (out.len() + local.len() as u64).next_multiple_of(ALIGNMENT);
+            out.bytes(&vec![0; (begin - local.len() as u64 - out.len()) as usize]);
+            let header = out.len();
+            out.bytes(&local);
+            out.append(data);
+            new.push((name, Placed { header, data: Some(begin..begin + size) }));
+        }
         let start = out.len();
-        let (count, mut directory, mut seals) = (moved.len() as u64, Vec::new(), Vec::new());
+        let count = (moved.len() + new.len()) as u64;
+        let (mut directory, mut seals) = (Vec::new(), Vec::new());
         for (index, placed) in moved {
             let Some(member) = members.get(index) else { continue };
             let at = start + directory.len() as u64;
@@ -104,6 +148,12 @@ impl<'r, 'a> Patch<'r, 'a> {
             if let Some(data) = placed.data {
                 seals.push((data, vec![placed.header + 14, at + 16]));
             }
+        }
+        for (name, placed) in new {
+            let at = start + directory.len() as u64;
+            let Some(data) = placed.data else { continue };
+            directory.extend(fresh_central(&name, data.end - data.start, placed.header)?);
+            seals.push((data, vec![placed.header + 14, at + 16]));
         }
         out.bytes(&directory);
         out.bytes(&self.end(count, start, directory.len() as u64));
@@ -212,6 +262,19 @@ fn set_extra(name: &str, header: &mut [u8], at: u64, extra: &[u8]) -> Result<(),
     Ok(())
 }
 
+/// Makes a local header longer, by an extra field of zeros (4.5.1), so that what follows keeps its alignment.
+fn pad(name: &str, header: &mut Vec<u8>, gap: u64) -> Result<(), FrontendError> {
+    let gap = if gap < EXTRA_HEADER { gap + ALIGNMENT } else { gap };
+    let was = u64::from(header.as_slice().u16(28).unwrap_or_default());
+    let len = u16::try_from(was + gap).map_err(|_| {
+        FrontendError::unsupported(place(name), "an extra field of more than 64 KiB")
+    })?;
+    put(header, 28, &len.to_le_bytes());
+    header.extend([PADDING, (gap - EXTRA_HEADER) as u16].map(u16::to_le_bytes).concat());
+    header.resize(header.len() + (gap - EXTRA_HEADER) as usize, 0);
+    Ok(())
+}
+
 /// The local header of a member whose data is new.
 fn local(bytes: &[u8], member: &Member, size: u64) -> Result<Vec<u8>, FrontendError> {
     let cut = || invalid(&member.name, "its local header is cut short");
@@ -232,6 +295,54 @@ fn local(bytes: &[u8], member: &Member, size: u64) -> Result<Vec<u8>, FrontendEr
     put(&mut header, 18, &[narrow, narrow].map(u32::to_le_bytes).concat());
     set_extra(&member.name, &mut header, 28, &extra)?;
     Ok([&header, name, &extra].concat())
+}
+
+/// A member's version, flags, method, time and date (4.4.3 to 4.4.6): stored, on the first day there is.
+fn fresh(name: &str, zip64: bool) -> Vec<u8> {
+    let version = if zip64 { VERSION_ZIP64 } else { VERSION_STORED };
+    let flags = if name.is_ascii() { 0 } else { UTF8 };
+    [version, flags, 0, 0, FIRST_DAY].map(u16::to_le_bytes).concat()
+}
+
+/// The length of a name, or of an extra, as headers say it.
+fn short(name: &str, len: usize) -> Result<[u8; 2], FrontendError> {
+    let len = u16::try_from(len);
+    let len = len.map_err(|_| FrontendError::unsupported(place(name), "a name of that length"))?;
+    Ok(len.to_le_bytes())
+}
+
+/// The local header of a member that is new, its checksum left out.
+fn fresh_local(name: &str, size: u64) -> Result<Vec<u8>, FrontendError> {
+    let narrow = u32::try_from(size).unwrap_or(ELSEWHERE);
+    let wide = narrow == ELSEWHERE;
+    let extra = if wide { zip64_field(&[size, size]) } else { Vec::new() };
+    let mut header = [&LOCAL.to_le_bytes(), &*fresh(name, wide), &[0; 4]].concat();
+    header.extend([narrow, narrow].map(u32::to_le_bytes).concat());
+    header.extend([short(name, name.len())?, short(name, extra.len())?].concat());
+    Ok([&header, name.as_bytes(), &extra].concat())
+}
+
+/// The record of a member that is new, its checksum left out.
+fn fresh_central(name: &str, size: u64, at: u64) -> Result<Vec<u8>, FrontendError> {
+    let (narrow, place) =
+        (u32::try_from(size).unwrap_or(ELSEWHERE), u32::try_from(at).unwrap_or(ELSEWHERE));
+    let mut wide = Vec::new();
+    if narrow == ELSEWHERE {
+        wide.extend([size, size]);
+    }
+    if place == ELSEWHERE {
+        wide.push(at);
+    }
+    let extra = if wide.is_empty() { Vec::new() } else { zip64_field(&wide) };
+    let made = if wide.is_empty() { VERSION_STORED } else { VERSION_ZIP64 };
+    let mut header = [&CENTRAL.to_le_bytes(), made.to_le_bytes().as_slice()].concat();
+    header.extend([&*fresh(name, !wide.is_empty()), &[0; 4]].concat());
+    header.extend([narrow, narrow].map(u32::to_le_bytes).concat());
+    header.extend([short(name, name.len())?, short(name, extra.len())?].concat());
+    // Comment, disk, attributes.
+    header.extend([0; 10]);
+    header.extend(place.to_le_bytes());
+    Ok([&header, name.as_bytes(), &extra].concat())
 }
 
 /// The record of a member in the directory.

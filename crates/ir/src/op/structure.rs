@@ -123,16 +123,25 @@ pub enum CarriedNorm {
     UnknownChannels,
     /// It does something of its own.
     CustomLayer,
+    /// It normalises by the statistics of the data at hand.
+    BatchStatistics,
+    /// What it reads or gives is overwritten, where others see it.
+    UpdatedInPlace,
+    /// It stands in a graph that an op carries.
+    NestedGraph,
 }
 
 impl CarriedNorm {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::MultiAxis,
         Self::TrainingArgument,
         Self::SharedLayer,
         Self::UnknownChannels,
         Self::CustomLayer,
+        Self::BatchStatistics,
+        Self::UpdatedInPlace,
+        Self::NestedGraph,
     ];
 
     /// Its name in the text form, and the code of the reason why such a batch norm is kept.
@@ -143,6 +152,9 @@ impl CarriedNorm {
             Self::SharedLayer => "shared-layer",
             Self::UnknownChannels => "unknown-channels",
             Self::CustomLayer => "custom-layer",
+            Self::BatchStatistics => "batch-statistics",
+            Self::UpdatedInPlace => "updated-in-place",
+            Self::NestedGraph => "nested-graph",
         }
     }
 }

@@ -198,9 +198,12 @@ impl FoldReason {
                 CarriedNorm::TrainingArgument => {
                     "a call with training=False, or without the argument"
                 }
-                CarriedNorm::SharedLayer => "a layer of its own in each model",
+                CarriedNorm::SharedLayer => "a layer of its own for each call",
                 CarriedNorm::UnknownChannels => "state the shape of the data",
                 CarriedNorm::CustomLayer => "an ordinary batch norm",
+                CarriedNorm::BatchStatistics => "running statistics, and a model in eval mode",
+                CarriedNorm::UpdatedInPlace => "an op that does not work in place",
+                CarriedNorm::NestedGraph => "a batch norm outside of that graph",
             },
             RewriteLimit => "raise the limit of rewrites",
         }
@@ -245,6 +248,9 @@ impl Reason for FoldReason {
         "shared-layer",
         "unknown-channels",
         "custom-layer",
+        "batch-statistics",
+        "updated-in-place",
+        "nested-graph",
         "rewrite-limit",
     ];
 
@@ -403,11 +409,18 @@ impl fmt::Display for FoldReason {
                 CarriedNorm::TrainingArgument => {
                     "whether it is in training mode is decided when the model runs"
                 }
-                CarriedNorm::SharedLayer => "its weights belong to other models, too",
+                CarriedNorm::SharedLayer => "its weights belong to other calls or models, too",
                 CarriedNorm::UnknownChannels => {
                     "the rank of its data or the number of channels is not known"
                 }
                 CarriedNorm::CustomLayer => "it does more than a batch norm does",
+                CarriedNorm::BatchStatistics => {
+                    "it normalises by the statistics of the data at hand"
+                }
+                CarriedNorm::UpdatedInPlace => {
+                    "its data is overwritten in place, where others see it"
+                }
+                CarriedNorm::NestedGraph => "it stands in a graph that an op carries",
             }),
             RewriteLimit => write!(f, "the limit of rewrites was reached"),
         }

@@ -72,6 +72,10 @@ impl OpCx<'_> {
                 let v = Value::new(self.op, 0);
                 self.graph.ty(v).tensor().map(Certain::of).unwrap_or_default()
             }
+            OpKind::Opaque(_) if self.graph.capabilities().opaque_results_are_typed() => {
+                let ty = |v| self.graph.ty(v).tensor().map(Certain::of).unwrap_or_default();
+                return self.graph.results(self.op).map(ty).collect();
+            }
             OpKind::Opaque(o) if o.shaped => x,
             OpKind::Unary(_)
             | OpKind::Activation(_)

@@ -3,6 +3,8 @@
 //! RFC 8259, and what Python's `json` module writes beyond it: bare `NaN`, `Infinity` and `-Infinity`. Spans let a
 //! subtree be carried verbatim, and let a document be edited by splicing.
 
+pub(crate) mod splice;
+
 use crate::FrontendError;
 use std::ops::Range;
 
@@ -160,7 +162,7 @@ impl Json {
 
 /// Whether the text begins with an object that has all of these members, as far as it can be read. Linear, and builds
 /// nothing.
-pub(super) fn has_members(bytes: &[u8], names: &[&str]) -> bool {
+pub(crate) fn has_members(bytes: &[u8], names: &[&str]) -> bool {
     let mut missing = names.to_vec();
     let mut rest = bytes.trim_ascii_start().iter().enumerate();
     let text = bytes.trim_ascii_start();
@@ -199,7 +201,7 @@ fn malformed(bytes: &[u8], at: usize, problem: &str) -> FrontendError {
     let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
     let column = before.iter().rev().take_while(|&&b| b != b'\n').count() + 1;
     FrontendError::Malformed {
-        format: "Keras JSON",
+        format: "JSON",
         place: format!("line {line}, column {column}"),
         offset: at as u64,
         problem: problem.to_owned(),

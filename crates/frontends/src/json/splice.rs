@@ -1,11 +1,11 @@
 //! Edits of a JSON text: values replaced, items of lists dropped or put in another order. The rest stays as it was written.
 
-use super::json::Json;
+use super::Json;
 use std::{collections::BTreeMap, fmt::Write as _, ops::Range};
 
 /// Edits of one text. An edit around others takes their place; what it holds is rendered with them before.
 #[derive(Debug)]
-pub(super) struct Edits<'t> {
+pub(crate) struct Edits<'t> {
     text: &'t [u8],
     /// By start: where the edit ends, and what stands there then. They do not overlap.
     edits: BTreeMap<usize, (usize, Vec<u8>)>,
@@ -13,24 +13,27 @@ pub(super) struct Edits<'t> {
 
 impl<'t> Edits<'t> {
     /// No edits of a text.
-    pub(super) fn new(text: &'t [u8]) -> Self {
+    pub(crate) fn new(text: &'t [u8]) -> Self {
         Self { text, edits: BTreeMap::new() }
     }
 
     /// Whether nothing is edited.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.edits.is_empty()
     }
 
     /// Writes other text in place of a value.
-    pub(super) fn replace(&mut self, value: &Json, text: impl Into<Vec<u8>>) {
+    pub(crate) fn replace(&mut self, value: &Json, text: impl Into<Vec<u8>>) {
         let Range { start, end } = value.span;
-        self.edits.retain(|&at, _| at < start || at >= end);
+        let inside: Vec<usize> = self.edits.range(start..end).map(|(&at, _)| at).collect();
+        for at in inside {
+            self.edits.remove(&at);
+        }
         self.edits.insert(start, (end, text.into()));
     }
 
     /// Gives a list these of its items, in this order.
-    pub(super) fn items(&mut self, list: &Json, order: &[usize]) {
+    pub(crate) fn items(&mut self, list: &Json, order: &[usize]) {
         let items = list.items().unwrap_or_default();
         if order.iter().copied().eq(0..items.len()) {
             return;
@@ -55,8 +58,50 @@ impl<'t> Edits<'t> {
         self.replace(list, text);
     }
 
+    /// Gives an object those of its members for which `keep` holds, and these behind them, each a key and the text of its value.
+    pub(crate) fn members(
+        &mut self,
+        object: &Json,
+        keep: impl Fn(&str) -> bool,
+        added: &[(String, Vec<u8>)],
+    ) {
+        let members = object.members();
+        if added.is_empty() && members.iter().all(|(key, _)| keep(key)) {
+            return;
+        }
+        let kept = members.iter().filter(|(key, _)| keep(key));
+        let kept = kept.map(|(key, value)| (&**key, self.render(value.span.clone())));
+        let added = added.iter().map(|(key, text)| (key.as_str(), text.clone()));
+        let text: Vec<Vec<u8>> = kept
+            .chain(added)
+            .map(|(key, value)| [quoted(key).as_bytes(), b": ", &value].concat())
+            .collect();
+        self.replace(object, [b"{", &*text.join(b", ".as_slice()), b"}"].concat());
+    }
+
+    /// Gives a list those of its items for which `keep` holds, and after the item of an index the texts that `after` has for it.
+    pub(crate) fn insert(
+        &mut self,
+        list: &Json,
+        keep: impl Fn(usize) -> bool,
+        after: &BTreeMap<usize, Vec<Vec<u8>>>,
+    ) {
+        let items = list.items().unwrap_or_default();
+        if after.is_empty() && (0..items.len()).all(&keep) {
+            return;
+        }
+        let mut text = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            if keep(index) {
+                text.push(self.render(item.span.clone()));
+            }
+            text.extend(after.get(&index).into_iter().flatten().cloned());
+        }
+        self.replace(list, [b"[", &*text.join(b", ".as_slice()), b"]"].concat());
+    }
+
     /// A part of the text with the edits in it.
-    pub(super) fn render(&self, range: Range<usize>) -> Vec<u8> {
+    pub(crate) fn render(&self, range: Range<usize>) -> Vec<u8> {
         let mut out = Vec::with_capacity(range.len());
         let mut at = range.start;
         for (&start, (end, text)) in self.edits.range(range.clone()) {
@@ -69,13 +114,13 @@ impl<'t> Edits<'t> {
     }
 
     /// The whole text with the edits.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.render(0..self.text.len())
     }
 }
 
 /// A JSON string as Python writes it: everything but printable ASCII escaped.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {
@@ -102,7 +147,7 @@ pub(super) fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Edits, quoted};
-    use crate::keras::json::Json;
+    use crate::json::Json;
 
     #[test]
     fn the_rest_stays_as_it_was() {
