@@ -22,7 +22,9 @@ pub enum DriverError {
         source: io::Error,
     },
     /// The input is no document that is known.
-    #[error("`{name}` is {found}; expected an ONNX model, a Keras model, or IR text")]
+    #[error(
+        "`{name}` is {found}; expected an ONNX model, a Keras model, a PyTorch program, or IR text"
+    )]
     UnknownFormat {
         /// The input.
         name: String,
