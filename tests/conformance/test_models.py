@@ -160,8 +160,10 @@ def test_output_may_be_the_input(tmp_path):
 # Keras architectures: why each norm is kept. `weights-absent` are those that fold once the weights are there.
 KERAS = {
     "awkward": {"shared-weight": 2, "weights-absent": 1, "axis-mismatch": 1, "multiple-consumers": 1},
+    "branches": {"weights-absent": 1},
     "conv_transpose": {"weights-absent": 3},
     "mobilenet_v2": {"weights-absent": 52},
+    "names": {"weights-absent": 3},
     "nested": {"weights-absent": 2, "region-boundary": 1},
     "separable": {"weights-absent": 4},
     "seq_conv2d": {"weights-absent": 5},
