@@ -1,4 +1,4 @@
-//! The program: arguments, the terminal, exit codes.
+//! The program: arguments, the terminal, exit codes; docs/cli.md describes it.
 
 mod args;
 mod explain;
@@ -13,11 +13,12 @@ mod summary;
 mod trace;
 mod verify;
 
+use crate::DriverError;
 use args::{Cli, Command, Global};
 use clap::{CommandFactory, FromArgMatches};
-use normfold_driver::DriverError;
 use output::Output;
 use std::{
+    ffi::OsString,
     io, panic,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -66,17 +67,21 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Runs the program.
-pub(crate) fn main() -> ExitCode {
-    install_panic_hook();
-    match panic::catch_unwind(run) {
-        Ok(code) => ExitCode::from(code),
-        Err(_) => ExitCode::from(BUG),
-    }
+/// Runs the program with the arguments of this process.
+pub fn main() -> ExitCode {
+    ExitCode::from(run(std::env::args_os()))
 }
 
-fn run() -> u8 {
-    let cli = match parse() {
+/// Runs the program with these arguments, the first of which is its name, and gives its exit code. It has the process for
+/// itself: it installs a panic hook and handlers of signals.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    install_panic_hook();
+    let args: Vec<OsString> = args.into_iter().collect();
+    panic::catch_unwind(|| run_args(&args)).unwrap_or(BUG)
+}
+
+fn run_args(args: &[OsString]) -> u8 {
+    let cli = match parse(args) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version go to standard output and are no error; a closed pipe is the reader's affair.
@@ -98,8 +103,8 @@ fn run() -> u8 {
 }
 
 /// Parses the arguments, coloured as they ask for.
-fn parse() -> Result<Cli, clap::Error> {
-    let wanted = std::env::args().skip(1).collect::<Vec<_>>();
+fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    let wanted = args.get(1..).unwrap_or_default();
     let color = if wanted.iter().any(|a| a == "--color=always") {
         clap::ColorChoice::Always
     } else if wanted.iter().any(|a| a == "--color=never") {
@@ -107,7 +112,7 @@ fn parse() -> Result<Cli, clap::Error> {
     } else {
         clap::ColorChoice::Auto
     };
-    let matches = Cli::command().color(color).try_get_matches()?;
+    let matches = Cli::command().color(color).try_get_matches_from(args)?;
     Cli::from_arg_matches(&matches)
 }
 

@@ -1,21 +1,22 @@
 //! The driver: from an input to a report and a file.
 
 use crate::{
-    BeforeAfter, DriverError, Input, Opened, Report, Saved,
+    BeforeAfter, DriverError, Input, LiveChanges, Opened, Report, Saved,
     instrument::Timer,
     layers::layers,
     report::census,
     reproducer,
     verify::{Engine, Reference, Verification, VerifyError, VerifyOptions},
 };
-use normfold_frontends::{FrontendError, onnx::ExternalData};
-use normfold_ir::{Module, OpKind, Remark, RemarkArg, RemarkKind};
+use normfold_frontends::{FrontendError, onnx::ExternalData, save::Progress};
+use normfold_ir::{CancelToken, Module, OpKind, Remark, RemarkArg, RemarkKind};
 use normfold_passes::{
-    Instrumentation, Item, ManagerOptions, PassManager, PassRegistry, Pipeline, builtin,
+    Instrumentation, Item, ManagerOptions, PassError, PassManager, PassRegistry, Pipeline, builtin,
 };
 use std::{
     cell::RefCell,
     fmt,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -36,6 +37,8 @@ pub struct RunOptions {
     /// Measure the range of every weight that is folded into, before and after ([`Report::layers`]). Reads these weights
     /// twice; memory does not grow with them.
     pub ranges: bool,
+    /// By which somebody can ask the run to stop, also while it writes. It ends with [`DriverError::Cancelled`] then.
+    pub cancel: CancelToken,
 }
 
 /// How a module is written.
@@ -43,8 +46,8 @@ pub struct RunOptions {
 pub struct SaveOptions<'a> {
     /// Threads that read, compute and write. The bytes are the same with any number.
     pub threads: usize,
-    /// Told how many bytes of how many are written, from any thread.
-    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Told how many bytes of how many are written, from any thread, and may stop it.
+    pub progress: Option<&'a Progress<'a>>,
     /// Which tensors of an ONNX model have their data outside the document.
     pub external: ExternalData,
     /// Whether the files outlast a loss of power from when the call returns. Takes as long as the disk does.
@@ -56,6 +59,9 @@ pub struct SaveOptions<'a> {
     /// `NAME.weights.h5`.
     pub weights: Option<&'a Path>,
 }
+
+/// Writes a module somewhere, and gives what it wrote.
+type Write<'a, T> = dyn Fn(&Opened, &SaveOptions<'_>) -> Result<(Saved, T), DriverError> + 'a;
 
 /// How an output is compared with its input.
 #[derive(Clone, Copy)]
@@ -158,8 +164,7 @@ impl Driver {
         // A copy costs the graphs alone: constants are shared.
         let before = options.ranges.then(|| opened.module().clone());
         let size = opened.size();
-        let result =
-            self.run_module(opened.module_mut(), pipeline, options.manager, instrumentation);
+        let result = self.run_graphs(opened.module_mut(), pipeline, options, instrumentation);
         let error = match result {
             Ok(mut report) => {
                 report.size = size.map(|before| BeforeAfter { before, after: before });
@@ -200,6 +205,17 @@ impl Driver {
         options: ManagerOptions,
         instrumentation: &mut [&mut dyn Instrumentation],
     ) -> Result<Report, DriverError> {
+        let options = RunOptions { manager: options, ..RunOptions::default() };
+        self.run_graphs(module, pipeline, &options, instrumentation)
+    }
+
+    fn run_graphs(
+        &self,
+        module: &mut Module,
+        pipeline: &Pipeline,
+        options: &RunOptions,
+        instrumentation: &mut [&mut dyn Instrumentation],
+    ) -> Result<Report, DriverError> {
         let _entered = tracing::info_span!("run", pipeline = %pipeline).entered();
         let (norms, ops) = census(module);
         let mut timer = Timer::new(pipeline);
@@ -208,9 +224,13 @@ impl Driver {
         for i in instrumentation.iter_mut() {
             all.push(&mut **i);
         }
-        let done = PassManager::new(options)
+        let done = PassManager::new(options.manager)
+            .cancelled_by(options.cancel.clone())
             .run_with(pipeline, module, &mut all)
-            .map_err(|error| DriverError::Pass { error, reproducer: None })?;
+            .map_err(|error| match error {
+                PassError::Cancelled { .. } => DriverError::Cancelled,
+                error => DriverError::Pass { error, reproducer: None },
+            })?;
         let mut report = Report {
             pipeline: pipeline.to_string(),
             remarks: done.remarks,
@@ -244,18 +264,79 @@ impl Driver {
     ) -> Result<Report, DriverError> {
         // What cannot be verified is told before the work is done.
         let reference = save.verify.map(|v| v.reference(opened)).transpose()?;
+        self.run_and_write(opened, pipeline, options, instrumentation, save, &|opened, save| {
+            let saved = self.save_verified(opened, output, save, reference.as_ref())?;
+            Ok((saved, ()))
+        })
+        .map(|(report, ())| report)
+    }
+
+    /// [`Driver::run_and_save`] into memory, in order: without threads, external data, or a comparison with the input.
+    ///
+    /// # Errors
+    /// As [`Driver::run_and_save`]; the document needs more than one file.
+    pub fn run_and_encode(
+        &self,
+        opened: &mut Opened,
+        pipeline: &Pipeline,
+        options: &RunOptions,
+        instrumentation: &mut [&mut dyn Instrumentation],
+    ) -> Result<(Report, Vec<u8>), DriverError> {
+        let save = SaveOptions::default();
+        self.run_and_write(opened, pipeline, options, instrumentation, &save, &|opened, save| {
+            let mut bytes = Vec::with_capacity(opened.size().unwrap_or(0) as usize);
+            Ok((opened.save_to(&mut bytes, save)?, bytes))
+        })
+    }
+
+    /// Runs a pipeline over the program of a live module ([`Input::Live`]) and says what is to be put back into it.
+    ///
+    /// # Errors
+    /// As [`Driver::run_and_save`]; the input is no PyTorch program.
+    pub fn run_live(
+        &self,
+        opened: &mut Opened,
+        pipeline: &Pipeline,
+        options: &RunOptions,
+        instrumentation: &mut [&mut dyn Instrumentation],
+    ) -> Result<(Report, LiveChanges), DriverError> {
+        let save = SaveOptions::default();
+        self.run_and_write(opened, pipeline, options, instrumentation, &save, &|opened, _| {
+            Ok((Saved::default(), opened.live_changes()?))
+        })
+    }
+
+    /// Runs a pipeline and writes, and does so again without the folds whose weights turn out not to be finite.
+    fn run_and_write<T>(
+        &self,
+        opened: &mut Opened,
+        pipeline: &Pipeline,
+        options: &RunOptions,
+        instrumentation: &mut [&mut dyn Instrumentation],
+        save: &SaveOptions<'_>,
+        write: &Write<'_, T>,
+    ) -> Result<(Report, T), DriverError> {
+        let (cancel, tell) = (&options.cancel, save.progress);
+        let watch = |done, total| match cancel.is_cancelled() {
+            true => ControlFlow::Break(()),
+            false => tell.map_or(ControlFlow::Continue(()), |tell| tell(done, total)),
+        };
+        let save = &SaveOptions { progress: Some(&watch), ..*save };
         let mut report = self.run(opened, pipeline, options, instrumentation)?;
         let mut overflowing: Vec<String> = Vec::new();
         loop {
-            let error = match self.save_verified(opened, output, save, reference.as_ref()) {
-                Ok(saved) => {
+            let error = match write(opened, save) {
+                Ok((saved, written)) => {
                     let before = opened.size().unwrap_or(saved.bytes);
                     report.size = Some(BeforeAfter { before, after: saved.bytes });
                     report.written = saved.files;
                     report.notes = saved.notes;
                     report.largest_rounding = saved.rounding;
                     report.verification = saved.verification;
-                    return Ok(report);
+                    return Ok((report, written));
+                }
+                Err(DriverError::Write { source: FrontendError::Cancelled, .. }) => {
+                    return Err(DriverError::Cancelled);
                 }
                 Err(error) => error,
             };

@@ -65,6 +65,9 @@ pub enum DriverError {
         /// Where the reproducer is, if one could be written.
         reproducer: Option<PathBuf>,
     },
+    /// Somebody asked the run to stop.
+    #[error("cancelled")]
+    Cancelled,
     /// The output cannot be written.
     #[error("{source}")]
     Write {
@@ -117,7 +120,7 @@ impl DriverError {
     /// The exit code of a program that stops for this reason; docs/cli.md lists them.
     pub fn exit_code(&self) -> u8 {
         match self {
-            DriverError::Pass { .. } => 1,
+            DriverError::Pass { .. } | DriverError::Cancelled => 1,
             DriverError::Pipeline(_) | DriverError::NoReproducer { .. } => 2,
             DriverError::Verify(VerifyError::Dimension(_)) => 2,
             DriverError::Read { .. } | DriverError::Verify(VerifyError::Inputs { .. }) => 3,

@@ -26,9 +26,13 @@
 //! What happens is told through `tracing`, so any subscriber sees it. The program `normfold` is built on this crate
 //! (feature `cli`); docs/cli.md describes it.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 mod driver;
 mod error;
 mod instrument;
+#[cfg(feature = "json")]
+pub mod json;
 mod layers;
 mod opened;
 pub mod reasons;
@@ -40,7 +44,8 @@ pub use driver::{Driver, RunOptions, SaveOptions, Verify};
 pub use error::DriverError;
 pub use instrument::{Around, IrDumps};
 pub use layers::Layer;
-pub use opened::{Input, ModelSource, Opened, Parameters, Saved};
+pub use opened::{Input, LiveChanges, LiveParameter, ModelSource, Opened, Parameters, Saved};
+
 pub use report::{BatchNorms, BeforeAfter, Report};
 
 /// The graph: modules, types, text form.

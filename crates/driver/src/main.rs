@@ -1,9 +1,7 @@
-//! The `normfold` program. Everything it does is in `cli`; what it does to models is in the library.
-
-mod cli;
+//! The `normfold` program. Everything it does is in `normfold_driver::cli`; what it does to models is in the rest of the library.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    normfold_driver::cli::main()
 }

@@ -1,18 +1,22 @@
 //! An input and the module it became. What it is, its content decides.
 
-use crate::{DriverError, SaveOptions, reproducer, verify::Verification};
+mod save;
+
+pub use save::{LiveChanges, LiveParameter, Saved};
+
+use crate::{DriverError, reproducer};
 use normfold_frontends::{
     FrontendError,
     archive::Archive,
     bytes::{MappedFile, Source},
     keras::{self, KerasDocument},
-    onnx::{self, OnnxDocument, OpenOptions},
+    onnx::{OnnxDocument, OpenOptions},
     pt2::{self, Pt2Document},
-    save::{Check, Content, WriteOptions, write_file},
+    save::{Content, WriteOptions, write_file},
 };
 use normfold_ir::{
     Module,
-    text::{self, PrintError, PrintOptions, Weights},
+    text::{self, PrintError, PrintOptions},
 };
 use std::{
     fs,
@@ -148,22 +152,6 @@ pub enum ModelSource {
     },
     /// In memory.
     Bytes(Arc<[u8]>),
-}
-
-/// What was written.
-#[derive(Clone, PartialEq, Debug)]
-#[non_exhaustive]
-pub struct Saved {
-    /// Bytes of the document itself, external data left out.
-    pub bytes: u64,
-    /// Every file, the document first.
-    pub files: Vec<PathBuf>,
-    /// What was left out, or has another name now.
-    pub notes: Vec<String>,
-    /// The largest rounding of a computed weight, relative to the largest of its channel; `None` when none was computed.
-    pub rounding: Option<f64>,
-    /// How the document compares with the one it came from; `None` unless asked for.
-    pub verification: Option<Verification>,
 }
 
 pub use normfold_frontends::pt2::Parameters;
@@ -310,107 +298,6 @@ impl Opened {
     /// The same under another name.
     pub(crate) fn named(self, name: String) -> Self {
         Self { name, ..self }
-    }
-
-    /// What became of the parameters of a PyTorch program.
-    ///
-    /// # Errors
-    /// It is no PyTorch program, or the module has become what the program cannot say.
-    pub fn parameters(&self) -> Result<Parameters, DriverError> {
-        match &self.origin {
-            Origin::Pt2(document, _) => {
-                document.parameters(&self.module).map_err(|e| refused(&self.name, e))
-            }
-            _ => Err(DriverError::UnknownFormat {
-                name: self.name.clone(),
-                found: "a document other than a PyTorch program",
-            }),
-        }
-    }
-
-    /// Writes the module back in its own format, after a check of the finished document where it is one that engines read.
-    pub(crate) fn save(
-        &self,
-        path: &Path,
-        options: &SaveOptions<'_>,
-        check: Option<&Check<'_>>,
-    ) -> Result<Saved, DriverError> {
-        let refused = |why| Err(DriverError::NotWritable { path: path.to_path_buf(), why });
-        match &self.origin {
-            Origin::Onnx(document, _) => {
-                let mut how = onnx::SaveOptions::default()
-                    .threads(options.threads)
-                    .external(options.external)
-                    .sync(options.sync);
-                if let Some(progress) = options.progress {
-                    how = how.progress(progress);
-                }
-                if let Some(check) = check {
-                    how = how.check(check);
-                }
-                let written = document
-                    .save(&self.module, path, how)
-                    .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
-                let external = written.external.into_iter().map(|(path, _)| path);
-                let rounding =
-                    written.rounding.iter().map(|(_, r)| r.relative_error).reduce(f64::max);
-                let files = std::iter::once(path.to_path_buf()).chain(external).collect();
-                let notes = Vec::new();
-                Ok(Saved { bytes: written.bytes, files, notes, rounding, verification: None })
-            }
-            Origin::Text(_) => {
-                let how = WriteOptions { sync: options.sync, ..WriteOptions::default() };
-                let full = PrintOptions { weights: Weights::Full };
-                let bytes = self.write_text_with(path, &full, how)?;
-                let files = vec![path.to_path_buf()];
-                let notes = Vec::new();
-                Ok(Saved { bytes, files, notes, rounding: None, verification: None })
-            }
-            Origin::Keras(document, _) if !document.has_weights() => refused(
-                "a Keras architecture has no weights to fold into; give them with --weights-in=FILE",
-            ),
-            Origin::Keras(document, _) => {
-                let mut how =
-                    keras::SaveOptions::default().threads(options.threads).sync(options.sync);
-                if let Some(progress) = options.progress {
-                    how = how.progress(progress);
-                }
-                if let Some(check) = check {
-                    how = how.check(check);
-                }
-                if let Some(path) = options.weights {
-                    how = how.weights(path);
-                }
-                let written = document
-                    .save(&self.module, path, how)
-                    .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
-                let rounding =
-                    written.rounding.iter().map(|(_, r)| r.relative_error).reduce(f64::max);
-                let (bytes, files, notes) = (written.bytes, written.files, written.notes);
-                Ok(Saved { bytes, files, notes, rounding, verification: None })
-            }
-            Origin::Pt2(document, _) => {
-                let mut how =
-                    pt2::SaveOptions::default().threads(options.threads).sync(options.sync);
-                if let Some(progress) = options.progress {
-                    how = how.progress(progress);
-                }
-                if let Some(check) = check {
-                    how = how.check(check);
-                }
-                let written = document
-                    .save(&self.module, path, how)
-                    .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
-                let rounding =
-                    written.rounding.iter().map(|(_, r)| r.relative_error).reduce(f64::max);
-                let files = vec![path.to_path_buf()];
-                let (bytes, notes) = (written.bytes, Vec::new());
-                Ok(Saved { bytes, files, notes, rounding, verification: None })
-            }
-            Origin::Memory => {
-                refused("a module built in memory has no document; write its text instead")
-            }
-        }
     }
 
     pub(crate) fn open(input: Input) -> Result<Self, DriverError> {

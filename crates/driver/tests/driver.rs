@@ -3,11 +3,12 @@
 use normfold_driver::{
     Driver, DriverError, Input, RunOptions, SaveOptions,
     ir::{
-        DType, ElementMap, Graph, OpId, OpKind, RemarkArg, RemarkKind, Step, UnaryKind, Use, Value,
+        CancelToken, DType, ElementMap, Graph, Module, OpId, OpKind, RemarkArg, RemarkKind, Step,
+        UnaryKind, Use, Value,
     },
     passes::{
-        Globs, NoOptions, Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec, builtin,
-        pass_options,
+        Globs, Instrumentation, NoOptions, Pass, PassCx, PassError, PassInfo, PassOutcome, PassRun,
+        PassSpec, builtin, pass_options,
     },
 };
 use std::{fs, path::Path};
@@ -336,4 +337,60 @@ fn ranges_are_measured_when_asked_for() {
     // Rows are input channels: the second one is scaled by 0.
     assert_eq!((after.min, after.max), (vec![0.0, 0.0], vec![2.0, 4.0]));
     assert_eq!(after.bias, Some(vec![-1.5 + 0.75, -3.0 + 1.0]));
+}
+
+const MODEL: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/mobilenet_v2_x025.onnx");
+
+#[test]
+fn what_is_encoded_is_what_is_saved() {
+    let driver = Driver::new();
+    let pipeline = driver.parse_pipeline("default").unwrap();
+    let options = RunOptions::default();
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out.onnx");
+    let mut opened = driver.open(Input::from(Path::new(MODEL))).unwrap();
+    let save = SaveOptions::default();
+    let saved =
+        driver.run_and_save(&mut opened, &pipeline, &output, &options, &save, &mut []).unwrap();
+    let bytes = fs::read(MODEL).unwrap();
+    let mut opened = driver.open(Input::Bytes { name: "model".into(), bytes }).unwrap();
+    let (report, encoded) =
+        driver.run_and_encode(&mut opened, &pipeline, &options, &mut []).unwrap();
+    assert!(encoded == fs::read(&output).unwrap());
+    assert_eq!(report.batch_norms, saved.batch_norms);
+    assert_eq!(report.size, saved.size);
+    assert_eq!(report.largest_rounding, saved.largest_rounding);
+}
+
+/// Asks to stop as soon as the first pass is over.
+struct Impatient(CancelToken);
+
+impl Instrumentation for Impatient {
+    fn after_pass(&mut self, _: &PassRun, _: &Module, _: bool) {
+        self.0.cancel();
+    }
+}
+
+#[test]
+fn who_asks_to_stop_is_heard_before_a_pass_and_while_writing() {
+    let driver = Driver::new();
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out.onnx");
+    // After the last pass there is only the writing left.
+    for (text, before) in [("fold-bn,dce", true), ("fold-bn", true), ("fold-bn", false)] {
+        let options = RunOptions::default();
+        let mut impatient = Impatient(options.cancel.clone());
+        if before && text == "fold-bn" {
+            options.cancel.cancel();
+        }
+        let mut opened = driver.open(Input::from(Path::new(MODEL))).unwrap();
+        let pipeline = driver.parse_pipeline(text).unwrap();
+        let save = SaveOptions { threads: 2, ..SaveOptions::default() };
+        let error = driver
+            .run_and_save(&mut opened, &pipeline, &output, &options, &save, &mut [&mut impatient])
+            .unwrap_err();
+        assert!(matches!(error, DriverError::Cancelled), "{text}: {error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{text}: something is left");
+    }
 }

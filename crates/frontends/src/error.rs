@@ -78,6 +78,9 @@ pub enum FrontendError {
         /// The output.
         path: PathBuf,
     },
+    /// Whoever watched the progress asked to stop. Nothing was written.
+    #[error("cancelled")]
+    Cancelled,
     /// Weights that became non-finite while they were written. Nothing was written.
     #[error(
         "constant `{constant}` has a value that is not finite once rounded to its element type"

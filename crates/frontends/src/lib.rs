@@ -7,7 +7,7 @@ pub mod hdf5;
 pub mod json;
 pub mod keras;
 pub mod onnx;
-mod payload;
+pub mod payload;
 pub mod pt2;
 pub mod save;
 

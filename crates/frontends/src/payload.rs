@@ -86,3 +86,12 @@ impl<'a> Weights<'a> {
         Ok(raw)
     }
 }
+
+/// The elements of a constant, row-major and little-endian, computed now.
+///
+/// # Errors
+/// They are not at hand, cannot be read, or are not finite once rounded ([`FrontendError::NonFinite`]).
+pub fn elements(pool: &ConstPool, id: ConstId, name: &str) -> Result<Vec<u8>, FrontendError> {
+    let measured = Measured::default();
+    Weights { pool, measured: &measured }.bytes(id, name)
+}

@@ -26,6 +26,7 @@ use std::{
     fmt,
     hash::Hasher as _,
     io::{self, Write},
+    ops::ControlFlow,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -64,13 +65,16 @@ pub trait ChunkProducer: fmt::Debug + Send + Sync {
     fn produce(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 }
 
+/// Told how many bytes of how many are written, from any thread; breaks to have the output dropped.
+pub type Progress<'a> = dyn Fn(u64, u64) -> ControlFlow<()> + Sync + 'a;
+
 /// How to write.
 #[derive(Clone, Copy)]
 pub struct WriteOptions<'a> {
     /// Threads that read, compute and write; 0 counts as 1.
     pub threads: usize,
-    /// Told how many bytes of how many are written, from any thread.
-    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Told how many bytes of how many are written, and may stop it.
+    pub progress: Option<&'a Progress<'a>>,
     /// Whether the file is on the disk before it gets its name, and its name before the call returns, so that a loss of power
     /// cannot take either.
     pub sync: bool,
@@ -261,10 +265,7 @@ impl<'a> Content<'a> {
                 overlay(&sums, at, bytes);
                 out.write_all(bytes)?;
                 done += bytes.len() as u64;
-                if let Some(progress) = options.progress {
-                    progress(done, self.len);
-                }
-                Ok(())
+                go_on(options, done, self.len)
             })?;
         }
         out.flush().map_err(WriteError::Write)
@@ -303,10 +304,7 @@ impl<'a> Content<'a> {
                     }
                     let n = bytes.len() as u64;
                     let done = done.fetch_add(n, Relaxed) + n;
-                    if let Some(progress) = options.progress {
-                        progress(done, self.len);
-                    }
-                    Ok(())
+                    go_on(options, done, self.len)
                 });
                 if let Some(hash) = hash {
                     let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -407,7 +405,7 @@ impl<'a> Content<'a> {
                     space -= space % CHUNK_ALIGN;
                 }
                 if space == 0 {
-                    write(at, &mut buffer[..filled]).map_err(WriteError::Write)?;
+                    write(at, &mut buffer[..filled]).map_err(WriteError::writing)?;
                     at += filled as u64;
                     filled = 0;
                     continue;
@@ -439,7 +437,7 @@ impl<'a> Content<'a> {
             }
         }
         if filled > 0 {
-            write(at, &mut buffer[..filled]).map_err(WriteError::Write)?;
+            write(at, &mut buffer[..filled]).map_err(WriteError::writing)?;
         }
         Ok(())
     }
@@ -507,7 +505,37 @@ pub enum WriteError {
     },
     /// A tensor cannot be computed.
     Produce(io::Error),
+    /// Somebody asked to stop.
+    Cancelled,
 }
+
+impl WriteError {
+    /// What an error of the callback that writes means.
+    fn writing(e: io::Error) -> Self {
+        match e.get_ref().is_some_and(|inner| inner.is::<Cancelled>()) {
+            true => WriteError::Cancelled,
+            false => WriteError::Write(e),
+        }
+    }
+}
+
+/// Tells whoever watches how far it is.
+pub(crate) fn watched(progress: Option<&Progress<'_>>, done: u64, total: u64) -> ControlFlow<()> {
+    progress.map_or(ControlFlow::Continue(()), |progress| progress(done, total))
+}
+
+/// [`watched`], as an error when that one has it stop.
+fn go_on(options: WriteOptions<'_>, done: u64, total: u64) -> io::Result<()> {
+    match watched(options.progress, done, total) {
+        ControlFlow::Break(()) => Err(io::Error::other(Cancelled)),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// What stands in an I/O error where somebody asked to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("cancelled")]
+struct Cancelled;
 
 #[cfg(test)]
 mod tests;

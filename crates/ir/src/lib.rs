@@ -20,6 +20,7 @@
 //! `docs/ir.md` has the grammar of the text form and every op.
 
 mod attr;
+mod cancel;
 mod channel;
 mod constant;
 mod diag;
@@ -34,6 +35,7 @@ mod types;
 pub mod verify;
 
 pub use attr::{AttrField, AttrMap, Attribute};
+pub use cancel::CancelToken;
 pub use channel::{BiasSlot, ChannelMap, Channels};
 pub use constant::{
     ByteSource, ConstData, ConstEntry, ConstError, ConstPool, Derived, ElementMap, ElementReader,

@@ -246,6 +246,7 @@ impl Pass for FoldBn {
                 if matches!(verdicts[i], Some(Verdict::Folded(_))) {
                     continue;
                 }
+                cx.check_cancelled()?;
                 let checked = loop {
                     let checked =
                         self.check(self.cx(graph, cx.constants(), &state), &roots[i], sideways);

@@ -15,7 +15,7 @@ use captures::idle;
 pub(crate) use captures::{captured, owners};
 use indexmap::IndexMap;
 use interface::Interface;
-use normfold_ir::{GraphId, Module, Remark, RemarkKind, verify};
+use normfold_ir::{CancelToken, GraphId, Module, Remark, RemarkKind, verify};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How a pipeline is run.
@@ -90,15 +90,22 @@ impl PipelineReport {
 }
 
 /// Runs pipelines over modules. Holds no state between runs.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PassManager {
     options: ManagerOptions,
+    cancel: CancelToken,
 }
 
 impl PassManager {
     /// A manager with these options.
     pub fn new(options: ManagerOptions) -> Self {
-        Self { options }
+        Self { options, cancel: CancelToken::new() }
+    }
+
+    /// With a token by which somebody can ask a run to stop.
+    pub fn cancelled_by(mut self, token: CancelToken) -> Self {
+        self.cancel = token;
+        self
     }
 
     /// Runs the pipeline.
@@ -106,7 +113,8 @@ impl PassManager {
     /// A panic of a pass is caught and becomes [`PassError::Panicked`]; the program's panic hook sees it first.
     ///
     /// # Errors
-    /// A pass failed, or left the module or the interface of a graph broken. The module is not to be used then.
+    /// A pass failed, or left the module or the interface of a graph broken, or somebody asked to stop. The module is not to
+    /// be used then.
     pub fn run(
         &self,
         pipeline: &Pipeline,
@@ -134,6 +142,7 @@ impl PassManager {
             analyses: IndexMap::new(),
             budget: self.options.stop_after_rewrites.unwrap_or(u64::MAX),
             unsettled: Vec::new(),
+            cancel: &self.cancel,
         };
         run.verify_input()?;
         run.pipeline(pipeline, 0)?;
@@ -166,6 +175,7 @@ struct Run<'p, 'm, 'i, 'j> {
     budget: u64,
     /// Remarks on fixpoints that did not come to rest.
     unsettled: Vec<Remark>,
+    cancel: &'p CancelToken,
 }
 
 impl Run<'_, '_, '_, '_> {
@@ -301,7 +311,9 @@ impl Run<'_, '_, '_, '_> {
             analyses: self.analyses.entry(id).or_default(),
             budget: &mut self.budget,
             around,
+            cancel: self.cancel,
         };
+        cx.check_cancelled()?;
         let pass = &mut step.pass;
         // What a panic leaves half done is not looked at again: the run ends.
         let result = catch_unwind(AssertUnwindSafe(|| pass.run(graph, &mut cx)));

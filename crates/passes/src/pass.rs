@@ -6,8 +6,8 @@ use crate::{
 };
 use indexmap::IndexMap;
 use normfold_ir::{
-    ConstId, ConstPool, Event, Graph, GreedyConfig, GreedyOutcome, Module, OpId, PatternRewriter,
-    PatternSet, Remark, RemarkKind, Use, apply_greedily,
+    CancelToken, ConstId, ConstPool, Event, Graph, GreedyConfig, GreedyOutcome, Module, OpId,
+    PatternRewriter, PatternSet, Remark, RemarkKind, Use, apply_greedily,
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -147,6 +147,12 @@ pub enum PassError {
         /// What changed.
         message: String,
     },
+    /// Somebody asked the run to stop.
+    #[error("cancelled while pass `{pass}` ran")]
+    Cancelled {
+        /// The pass that ran.
+        pass: Arc<str>,
+    },
     /// The pass panicked.
     #[error("pass `{pass}` panicked on graph {graph:?}: {message} (please report this as a bug)")]
     Panicked {
@@ -168,6 +174,7 @@ impl PassError {
             | PassError::BrokenInput { pass, .. }
             | PassError::Verify { pass, .. }
             | PassError::Interface { pass, .. }
+            | PassError::Cancelled { pass }
             | PassError::Panicked { pass, .. } => pass,
         }
     }
@@ -190,6 +197,7 @@ pub struct PassCx<'a> {
     /// Rewrites that the whole pipeline may still make.
     pub(crate) budget: &'a mut u64,
     pub(crate) around: Around,
+    pub(crate) cancel: &'a CancelToken,
 }
 
 /// What the graphs around a graph and the bodies within it mean for it.
@@ -223,6 +231,17 @@ impl PassCx<'_> {
     /// The captures of the graph's ops that no body reads.
     pub fn idle_captures(&self) -> &[Use] {
         &self.around.idle
+    }
+
+    /// Whether the run may go on. A pass that takes long asks now and then.
+    ///
+    /// # Errors
+    /// Somebody asked the run to stop.
+    pub fn check_cancelled(&self) -> Result<(), PassError> {
+        match self.cancel.is_cancelled() {
+            true => Err(PassError::Cancelled { pass: self.pass.into() }),
+            false => Ok(()),
+        }
     }
 
     /// Whether a further rewrite is allowed. False once `stop_after_rewrites` is reached: a pass then finishes with what it

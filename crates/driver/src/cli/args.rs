@@ -1,8 +1,8 @@
 //! The command line: commands, options, and the exit codes they end with.
 
+use crate::passes::OptionValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use normfold_driver::passes::OptionValue;
 use normfold_frontends::onnx::ExternalData;
 use std::{path::PathBuf, str::FromStr};
 

@@ -2,17 +2,18 @@
 
 use super::{
     Failure,
-    args::{ExplainArgs, Format, RemarkFilter},
+    args::{ExplainArgs, Format},
     opt::{is_stdin, read},
     output::{FAINT, GOOD, NOTE, Output, STRONG, Styled},
-    summary::{self, Frame},
+    summary,
 };
-use anstyle::Style;
-use normfold_driver::{
+use crate::{
     BatchNorms, Driver, Report, RunOptions,
     ir::{Remark, RemarkArg, RemarkKind},
+    json,
 };
-use std::{io, time::Instant};
+use anstyle::Style;
+use std::io;
 
 /// What `explain` runs unless told otherwise.
 const PIPELINE: &str = "fold-bn";
@@ -27,7 +28,6 @@ const NORM: &str = "batch_norm";
 
 /// Runs `explain`.
 pub(super) fn run(args: &ExplainArgs, out: &mut Output) -> Result<(), Failure> {
-    let start = Instant::now();
     let driver = Driver::new();
     let pipeline = driver.parse_pipeline(args.source.passes.as_deref().unwrap_or(PIPELINE))?;
     let mut opened = driver.open(read(&args.source.input, args.source.weights_in.as_deref())?)?;
@@ -39,14 +39,7 @@ pub(super) fn run(args: &ExplainArgs, out: &mut Output) -> Result<(), Failure> {
     match if args.json { Format::Json } else { args.format } {
         Format::Human => human(out, &report, &input)?,
         Format::Json => {
-            let frame = Frame { input, output: None, time: start.elapsed() };
-            let mut object = summary::json(&report, &frame, RemarkFilter::All, false);
-            if let Some(fields) = object.as_object_mut() {
-                for name in ["output", "largest_rounding", "size", "files", "notes", "repeats"] {
-                    fields.shift_remove(name);
-                }
-                fields.insert("remarks".into(), report.verdicts().map(summary::remark).collect());
-            }
+            let object = json::explanation(&report, &input);
             out.print(format_args!("{object:#}\n"))?;
         }
     }

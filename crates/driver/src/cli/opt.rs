@@ -8,9 +8,13 @@ use super::{
     summary::{self, Frame},
     verify,
 };
-use normfold_driver::{
+use crate::{
     Around, Driver, DriverError, Input, IrDumps, Opened, Report, RunOptions, SaveOptions, Verify,
-    ir::text::{self, PrintOptions},
+    ir::{
+        Remark,
+        text::{self, PrintOptions},
+    },
+    json::{self, About},
     passes::{Instrumentation, ManagerOptions},
 };
 use normfold_frontends::onnx::ExternalData;
@@ -18,6 +22,7 @@ use normfold_frontends::save::{Content, WriteOptions, write_file};
 use std::{
     cell::RefCell,
     io::{self, Read},
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -82,14 +87,17 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
         true => driver.parse_pipeline(opened.reproducer_pipeline()?)?,
         false => given,
     };
-    let mut options = RunOptions::default();
-    options.manager = ManagerOptions::default().stop_after_rewrites(args.stop_after_rewrites);
+    let mut manager = ManagerOptions::default().stop_after_rewrites(args.stop_after_rewrites);
     if args.verify_each {
-        options.manager = options.manager.verify_each(true);
+        manager = manager.verify_each(true);
     }
-    options.reproducer = args.reproducer.clone();
-    options.ranges = args.report.is_some();
-    options.reproducer_on_failure = args.output.as_deref().map(reproducer_beside);
+    let options = RunOptions {
+        manager,
+        reproducer: args.reproducer.clone(),
+        ranges: args.report.is_some(),
+        reproducer_on_failure: args.output.as_deref().map(reproducer_beside),
+        ..RunOptions::default()
+    };
 
     let shown = RefCell::new(&mut *out);
     let mut dumps = IrDumps::new(
@@ -114,7 +122,10 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
         }
         Some(path) => {
             let progress = Progress::new(shown.borrow().is_watched());
-            let tell = |done, total| progress.set(done, total);
+            let tell = |done, total| {
+                progress.set(done, total);
+                ControlFlow::Continue(())
+            };
             let verify = engine.as_deref().map(|engine| Verify { engine, options: &judge });
             let threads = threads(args.threads);
             let external = args.external.0;
@@ -148,7 +159,7 @@ fn write_report(args: &OptArgs, report: &Report, start: Instant) -> Result<(), F
     let Some(path) = &args.report else { return Ok(()) };
     let output = args.output.as_ref().map(|p| p.display().to_string());
     let frame = frame(args, output.as_deref(), start);
-    let json = summary::json(report, &frame, RemarkFilter::All, args.timing);
+    let json = json::report(report, &about(args, &frame), &|_| true);
     let mut content = Content::new();
     content.bytes(format!("{json:#}\n").as_bytes());
     let how = WriteOptions { sync: args.sync, ..WriteOptions::default() };
@@ -197,6 +208,11 @@ fn frame<'a>(args: &'a OptArgs, output: Option<&'a str>, start: Instant) -> Fram
     Frame { input, output, time: start.elapsed() }
 }
 
+fn about<'a>(args: &OptArgs, frame: &'a Frame<'_>) -> About<'a> {
+    let time = args.timing.then_some(frame.time);
+    About { input: &frame.input, output: frame.output, time }
+}
+
 /// Reports on standard output.
 fn tell(
     args: &OptArgs,
@@ -208,8 +224,9 @@ fn tell(
     let frame = frame(args, output, start);
     if args.format == Format::Json {
         let filter = args.remarks.unwrap_or(RemarkFilter::All);
-        return out
-            .print(format_args!("{:#}\n", summary::json(report, &frame, filter, args.timing)));
+        let shown = |r: &Remark| summary::passes_filter(r, filter);
+        let object = json::report(report, &about(args, &frame), &shown);
+        return out.print(format_args!("{object:#}\n"));
     }
     let mut text = Vec::new();
     summary::details(

@@ -4,7 +4,7 @@ use super::{
     Failure,
     output::{FAINT, Output, STRONG, Styled},
 };
-use normfold_driver::{
+use crate::{
     passes::{builtin, docs},
     reasons,
 };

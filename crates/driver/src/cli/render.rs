@@ -1,10 +1,10 @@
 //! Errors for people: what, where, what to do.
 
 use super::{Failure, output::Output, verify};
+use crate::DriverError;
 use annotate_snippets::{
     AnnotationKind, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle,
 };
-use normfold_driver::DriverError;
 use std::ops::Range;
 
 /// Source lines longer than this are cut around the mistake.

@@ -1,16 +1,14 @@
-//! What a run did, for people and for programs.
+//! What a run did, for people.
 
 use super::{
     args::RemarkFilter,
     output::{BAD, FAINT, GOOD, NOTE, STRONG, Styled, bytes},
     verify,
 };
-use normfold_driver::{
-    BatchNorms, Layer, Report,
-    ir::{Remark, RemarkArg, RemarkKind},
-    passes::LayerRanges,
+use crate::{
+    BatchNorms, Report,
+    ir::{Remark, RemarkKind},
 };
-use serde_json::{Map, Value, json};
 use std::{
     io::{self, Write},
     time::Duration,
@@ -171,7 +169,8 @@ fn remarks(out: &mut impl Write, report: &Report, filter: RemarkFilter) -> io::R
     Ok(())
 }
 
-fn passes_filter(remark: &Remark, filter: RemarkFilter) -> bool {
+/// Whether a filter lets a remark through.
+pub(crate) fn passes_filter(remark: &Remark, filter: RemarkFilter) -> bool {
     match filter {
         RemarkFilter::None => false,
         RemarkFilter::Kept => matches!(remark.kind, RemarkKind::Missed | RemarkKind::Failure),
@@ -217,145 +216,13 @@ pub(crate) fn timing(out: &mut impl Write, report: &Report, frame: &Frame<'_>) -
     out.write_fmt(format_args!("{}", row("total", frame.time)))
 }
 
-/// The report as a JSON object; docs/cli.md has its schema.
-pub(crate) fn json(
-    report: &Report,
-    frame: &Frame<'_>,
-    filter: RemarkFilter,
-    timing: bool,
-) -> Value {
-    let counts = |n: &BatchNorms| {
-        json!({
-            "total": n.total,
-            "folded": n.folded,
-            "kept": n.kept_total(),
-            "removed": n.removed,
-            "reasons": n.kept.iter().map(|(c, n)| ((*c).to_owned(), json!(n))).collect::<Map<_, _>>(),
-        })
-    };
-    let mut object = json!({
-        "schema": 1,
-        "normfold": env!("CARGO_PKG_VERSION"),
-        "input": &frame.input,
-        "output": frame.output,
-        "pipeline": report.pipeline,
-        "batch_norms": counts(&report.batch_norms),
-        "affine_chains": counts(&report.affine_chains),
-        "largest_error": report.largest_error.map(number),
-        "largest_bound": report.largest_bound.map(number),
-        "largest_rounding": report.largest_rounding.map(number),
-        "ops": { "before": report.ops.before, "after": report.ops.after },
-        "size": report.size.map(|s| json!({
-            "before": s.before,
-            "after": frame.output.map(|_| s.after),
-        })),
-        "files": report.written.iter().map(|p| p.display().to_string()).collect::<Vec<_>>(),
-        "notes": report.notes,
-        "repeats": report.repeats,
-    });
-    if timing {
-        object["seconds"] = json!(frame.time.as_secs_f64());
-    }
-    object["passes"] = report
-        .passes
-        .iter()
-        .zip(&report.times)
-        .map(|(p, time)| {
-            let mut pass = json!({
-                "pass": p.text,
-                "changed": p.changed,
-                "rewrites": p.rewrites,
-                "statistics": p.statistics.iter().map(|(n, v)| ((*n).to_owned(), json!(v))).collect::<Map<_, _>>(),
-            });
-            if timing {
-                pass["seconds"] = json!(time.as_secs_f64());
-            }
-            pass
-        })
-        .collect();
-    if let Some(found) = &report.verification {
-        object["verification"] = verify::json(found);
-    }
-    if let Some(layers) = &report.layers {
-        object["layers"] = layers.iter().map(layer).collect();
-    }
-    object["remarks"] =
-        report.remarks.iter().filter(|r| passes_filter(r, filter)).map(remark).collect();
-    object
-}
-
-/// A layer as a JSON object.
-fn layer(l: &Layer) -> Value {
-    json!({
-        "graph": &*l.graph,
-        "op": &*l.op,
-        "location": &*l.location,
-        "folds": l.folds.iter().map(|f| &**f).collect::<Vec<_>>(),
-        "channels": l.before.channels,
-        "before": ranges(&l.before),
-        "after": l.after.as_ref().map(ranges),
-    })
-}
-
-fn ranges(r: &LayerRanges) -> Value {
-    let list = |values: &[f64]| values.iter().map(|v| number(*v)).collect::<Value>();
-    let v = r.values.as_ref();
-    json!({
-        "weight": &*r.weight,
-        "bias": r.bias.as_deref(),
-        "w_min": v.map(|v| list(&v.min)),
-        "w_max": v.map(|v| list(&v.max)),
-        "b": v.and_then(|v| v.bias.as_deref()).map(list),
-        "dead": v.map(|v| v.dead().collect::<Vec<_>>()),
-    })
-}
-
-/// A remark as a JSON object.
-pub(crate) fn remark(r: &Remark) -> Value {
-    json!({
-        "kind": r.kind.name(),
-        "pass": r.pass,
-        "graph": &*r.graph,
-        "op": &*r.op,
-        "location": &*r.location,
-        "code": r.code,
-        "message": r.message,
-        "args": r.args.iter().map(|(n, v)| ((*n).to_owned(), argument(v))).collect::<Map<_, _>>(),
-    })
-}
-
-fn argument(arg: &RemarkArg) -> Value {
-    match arg {
-        RemarkArg::Float(v) => number(*v),
-        RemarkArg::Int(v) => (*v).into(),
-        RemarkArg::Str(s) => (**s).into(),
-        RemarkArg::List(l) => l.iter().map(|s| Value::from(&**s)).collect(),
-        RemarkArg::Floats(l) => l.iter().map(|v| number(*v)).collect(),
-    }
-}
-
-/// JSON has no word for what is not finite.
-pub(crate) fn number(v: f64) -> Value {
-    if v.is_finite() {
-        json!(v)
-    } else if v.is_nan() {
-        "nan".into()
-    } else if v > 0.0 {
-        "inf".into()
-    } else {
-        "-inf".into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{number, plural};
+    use super::plural;
 
     #[test]
-    fn words_and_numbers() {
+    fn nouns_have_numbers() {
         assert_eq!(plural(1, "batch norm"), "1 batch norm");
         assert_eq!(plural(0, "batch norm"), "0 batch norms");
-        assert_eq!(number(f64::NEG_INFINITY), "-inf");
-        assert_eq!(number(0.5), 0.5);
     }
 }

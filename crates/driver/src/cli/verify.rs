@@ -5,21 +5,21 @@ use super::{
     args::{EngineName, Format, JudgeArgs, VerifyArgs},
     opt::read,
     output::{BAD, FAINT, GOOD, Output, STRONG, Styled},
-    summary::number,
 };
-use normfold_driver::{
+use crate::{
     Driver, DriverError,
     ir::{DType, Tensor},
+    json::verification,
     verify::{
         Difference, Engine, Reference, Refusal, Request, Verification, VerifyError, VerifyOptions,
     },
 };
-use serde_json::{Value, json};
+use serde_json::json;
 #[cfg(feature = "ort")]
 use std::env;
 use std::{
     io::{self, Write},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::atomic::Ordering::Relaxed,
 };
 
 /// Runs `verify`.
@@ -41,7 +41,7 @@ pub(super) fn run(args: &VerifyArgs, out: &mut Output) -> Result<(), Failure> {
                 "first": names.0,
                 "second": names.1,
             });
-            object["verification"] = json(&found);
+            object["verification"] = verification(&found);
             out.print(format_args!("{object:#}\n"))?;
         }
         Format::Human if out.is_quiet() => {}
@@ -90,7 +90,7 @@ pub(super) fn engine(args: &JudgeArgs) -> Result<Box<dyn Engine>, Failure> {
 
 #[cfg(feature = "verify")]
 fn rten() -> Result<Box<dyn Engine>, Failure> {
-    Ok(Box::new(Quietly(normfold_driver::verify::RtenEngine)))
+    Ok(Box::new(Quietly(crate::verify::RtenEngine)))
 }
 
 #[cfg(not(feature = "verify"))]
@@ -106,7 +106,7 @@ fn ort(args: &JudgeArgs) -> Result<Box<dyn Engine>, Failure> {
             "--engine=ort needs the library: --ort-lib=PATH or ORT_DYLIB_PATH, e.g. libonnxruntime.so of Python's onnxruntime".into(),
         ));
     };
-    let engine = normfold_driver::verify::OrtEngine::load(&library).map_err(DriverError::from)?;
+    let engine = crate::verify::OrtEngine::load(&library).map_err(DriverError::from)?;
     Ok(Box::new(Quietly(engine)))
 }
 
@@ -196,35 +196,6 @@ fn row(d: &Difference) -> [String; 7] {
 /// `1x3x224x224xf32`, as IR text has it.
 fn ty(dtype: DType, dims: &[u64]) -> String {
     dims.iter().map(|d| format!("{d}x")).chain([dtype.to_string()]).collect()
-}
-
-/// What was compared, as a JSON object; docs/cli.md has its schema.
-pub(super) fn json(found: &Verification) -> Value {
-    let input = |(name, dtype, dims): &(Arc<str>, DType, Vec<u64>)| json!({ "name": &**name, "type": dtype.name(), "shape": dims });
-    let output = |d: &Difference| {
-        json!({
-            "name": &*d.name,
-            "type": d.dtype.name(),
-            "shape": d.dims,
-            "equal": d.passed(),
-            "became": d.other.as_ref().map(|(dtype, dims)| json!({ "type": dtype.name(), "shape": dims })),
-            "compared": d.compared,
-            "non_finite": d.non_finite,
-            "mismatched": d.mismatched,
-            "absolute": number(d.absolute),
-            "relative": number(d.relative()),
-            "largest": number(d.largest),
-            "psnr": number(d.psnr),
-            "tolerance": d.tolerance,
-        })
-    };
-    json!({
-        "equal": found.passed(),
-        "engine": found.engine,
-        "samples": found.samples,
-        "inputs": found.inputs.iter().map(input).collect::<Vec<_>>(),
-        "outputs": found.outputs.iter().map(output).collect::<Vec<_>>(),
-    })
 }
 
 /// What is said of a run of `opt` whose output was verified: one line.

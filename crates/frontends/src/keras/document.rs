@@ -16,7 +16,10 @@ use crate::{
     bytes::{MappedFile, Source},
     hdf5::{File, Value},
     payload::{Measured, Weights},
-    save::{Check, Content, Staged, Transaction, WriteOptions, resolve, write_checked},
+    save::{
+        Check, Content, Progress, Staged, Transaction, WriteOptions, resolve, watched,
+        write_checked,
+    },
 };
 use normfold_ir::{Attribute, ConstId, Module, RoundingStats};
 use std::{
@@ -58,8 +61,8 @@ impl OpenOptions {
 pub struct SaveOptions<'a> {
     /// Threads that compute and write weights; 0 counts as 1. The bytes are the same with any number.
     pub threads: usize,
-    /// Told how many bytes of how many are written, from any thread.
-    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Told how many bytes of how many are written, and may stop it.
+    pub progress: Option<&'a Progress<'a>>,
     /// Looks at the finished document before it gets its name; `false` drops it.
     pub check: Option<&'a Check<'a>>,
     /// Whether the files outlast a loss of power from when the call returns.
@@ -82,8 +85,8 @@ impl<'a> SaveOptions<'a> {
         self
     }
 
-    /// With somebody who is told how many bytes of how many are written.
-    pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
+    /// With somebody who is told how many bytes of how many are written, and may stop it.
+    pub fn progress(mut self, progress: &'a Progress<'a>) -> Self {
         self.progress = Some(progress);
         self
     }
@@ -445,7 +448,7 @@ impl KerasDocument {
         let before = apart.map_or(0, Content::len);
         let total = content.len() + before;
         let tell = options.progress;
-        let progress = |done: u64, _: u64| tell.iter().for_each(|p| p(before + done, total));
+        let progress = |done: u64, _: u64| watched(tell, before + done, total);
         let how = WriteOptions {
             threads: options.threads,
             progress: Some(&progress),
@@ -467,7 +470,7 @@ impl KerasDocument {
             let e = io::Error::other("weights need a regular file");
             FrontendError::io("write", &path, e)
         })?;
-        let first = |done: u64, _: u64| tell.iter().for_each(|p| p(done, total));
+        let first = |done: u64, _: u64| watched(tell, done, total);
         let write = WriteOptions { progress: Some(&first), ..how };
         let staged =
             RefCell::new(Some(Staged::write(apart, &sources, &names, &real, write, false)?));

@@ -16,7 +16,10 @@ use crate::{
     FrontendError,
     bytes::{MappedFile, Source},
     payload::{Measured, Weights},
-    save::{Check, Content, Staged, Transaction, WriteOptions, resolve, write_checked},
+    save::{
+        Check, Content, Progress, Staged, Transaction, WriteOptions, resolve, watched,
+        write_checked,
+    },
 };
 use normfold_ir::{ConstId, Module, RoundingStats};
 use std::{
@@ -44,8 +47,8 @@ pub struct OpenOptions {
 pub struct SaveOptions<'a> {
     /// Threads that compute and write weights; 0 counts as 1. The bytes are the same with any number.
     pub threads: usize,
-    /// Told how many bytes of how many are written, from any thread.
-    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Told how many bytes of how many are written, and may stop it.
+    pub progress: Option<&'a Progress<'a>>,
     /// Looks at the finished document before it gets its name: it stands under another one in the directory of the output,
     /// its external data beside it. `false` drops it, and the new external data.
     pub check: Option<&'a Check<'a>>,
@@ -74,8 +77,8 @@ impl<'a> SaveOptions<'a> {
         self
     }
 
-    /// With somebody who is told how many bytes of how many are written.
-    pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
+    /// With somebody who is told how many bytes of how many are written, and may stop it.
+    pub fn progress(mut self, progress: &'a Progress<'a>) -> Self {
         self.progress = Some(progress);
         self
     }
@@ -278,8 +281,7 @@ impl OnnxDocument {
                 let outside = file.content(&export);
                 before = outside.len();
                 let name = place.directory.join(&placeholder);
-                let progress =
-                    |done: u64, _: u64| options.progress.iter().for_each(|p| p(done, total));
+                let progress = |done: u64, _: u64| watched(options.progress, done, total);
                 let write = WriteOptions {
                     threads: options.threads,
                     progress: Some(&progress),
@@ -302,12 +304,16 @@ impl OnnxDocument {
                 report.external.push((path, before));
             }
             let named = locations(&export, &destinations)?;
-            let write =
-                WriteOptions { threads: options.threads, progress: None, sync: options.sync };
+            // Copies of what did not change are not counted, but may be stopped.
+            let progress = |_: u64, _: u64| watched(options.progress, 0, total);
+            let write = WriteOptions {
+                threads: options.threads,
+                progress: Some(&progress),
+                sync: options.sync,
+            };
             self.keep_external(&named, place, &mut transaction, write, &mut report)?;
         }
-        let progress =
-            |done: u64, _: u64| options.progress.iter().for_each(|p| p(before + done, total));
+        let progress = |done: u64, _: u64| watched(options.progress, before + done, total);
         let write = WriteOptions {
             threads: options.threads,
             progress: Some(&progress),

@@ -13,7 +13,7 @@ use crate::{
     bytes::{MappedFile, Source},
     json::Json,
     payload::{Measured, Weights},
-    save::{Check, Content, Transaction, WriteOptions, write_checked},
+    save::{Check, Content, Progress, Transaction, WriteOptions, write_checked},
 };
 use normfold_ir::{ConstId, Module, RoundingStats};
 use std::{
@@ -50,8 +50,8 @@ impl OpenOptions {
 pub struct SaveOptions<'a> {
     /// Threads that compute and write weights; 0 counts as 1. The bytes are the same with any number.
     pub threads: usize,
-    /// Told how many bytes of how many are written, from any thread.
-    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// Told how many bytes of how many are written, and may stop it.
+    pub progress: Option<&'a Progress<'a>>,
     /// Looks at the finished document before it gets its name; `false` drops it.
     pub check: Option<&'a Check<'a>>,
     /// Whether the file outlasts a loss of power from when the call returns.
@@ -71,8 +71,8 @@ impl<'a> SaveOptions<'a> {
         self
     }
 
-    /// With somebody who is told how many bytes of how many are written.
-    pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
+    /// With somebody who is told how many bytes of how many are written, and may stop it.
+    pub fn progress(mut self, progress: &'a Progress<'a>) -> Self {
         self.progress = Some(progress);
         self
     }

@@ -96,6 +96,7 @@ pub(crate) fn resolve(target: &Path) -> Result<Option<PathBuf>, FrontendError> {
 /// What stopped the writing, with the path it stopped at.
 pub(crate) fn explain(e: WriteError, names: &[PathBuf], target: &Path) -> FrontendError {
     match e {
+        WriteError::Cancelled => FrontendError::Cancelled,
         WriteError::Write(e) => FrontendError::io("write", target, e),
         WriteError::Read { source, error } => {
             FrontendError::io("read", names.get(source).cloned().unwrap_or_default(), error)

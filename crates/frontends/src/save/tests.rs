@@ -113,6 +113,7 @@ fn any_number_of_threads_writes_the_same_bytes() {
         let progress = |done: u64, total: u64| {
             assert_eq!(total, content.len());
             last.fetch_max(done, Relaxed);
+            ControlFlow::Continue(())
         };
         write_file(
             &content,
