@@ -15,6 +15,10 @@ pub trait Capabilities: fmt::Debug + Send + Sync {
     fn may_change_constant(&self, _constant: OpId) -> bool {
         true
     }
+    /// Whether the document can be without this op, its users reading an operand of it instead.
+    fn may_remove(&self, _op: OpId, _kind: &OpKind) -> bool {
+        true
+    }
     /// Whether the types that parameters of functions declare hold in every call: whoever runs the document sees to it.
     fn functions_are_typed(&self) -> bool {
         false
@@ -48,7 +52,8 @@ impl Capabilities for Everything {
 
 /// What the module attribute `cannot` rules out: the limits of a document, carried by text.
 ///
-/// A list of `create` (ops), `constant`, `bias` and `change` (the kind of an op), so that text can stand for a module
+/// A list of `create` (ops), `constant`, `bias`, `change` (the kind of an op) and `remove` (ops other than batch norms), so that
+/// text can stand for a module
 /// whose document is not at hand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Limits {
@@ -56,6 +61,7 @@ struct Limits {
     constant: bool,
     bias: bool,
     change: bool,
+    remove: bool,
 }
 
 impl Limits {
@@ -70,6 +76,7 @@ impl Limits {
                 "constant" => limits.constant = true,
                 "bias" => limits.bias = true,
                 "change" => limits.change = true,
+                "remove" => limits.remove = true,
                 _ => {}
             }
         }
@@ -89,6 +96,9 @@ impl Capabilities for Limits {
     }
     fn may_change(&self, _: &OpKind, _: &OpKind) -> bool {
         !self.change
+    }
+    fn may_remove(&self, _: OpId, kind: &OpKind) -> bool {
+        !self.remove || matches!(kind, OpKind::BatchNorm(_))
     }
 }
 

@@ -375,7 +375,7 @@ impl FoldBn {
             true => {
                 let found = sideways::run(cx, root.op).and_then(|f| self.allows(cx.g, root, f));
                 found.map_err(|e| match e {
-                    FoldReason::PairMismatch { .. } => e,
+                    FoldReason::PairMismatch { .. } | FoldReason::Irremovable { .. } => e,
                     _ => reason,
                 })
             }
@@ -403,6 +403,10 @@ impl FoldBn {
             None => o.skip.matches(&g.location(op)),
         };
         let gone = found.plan.bypassed.iter().map(|b| b.0);
+        let capabilities = g.capabilities();
+        if let Some(op) = gone.clone().find(|&op| !capabilities.may_remove(op, g.kind(op))) {
+            return Err(FoldReason::Irremovable { blocker: Blocker::of(g, op) });
+        }
         let merged =
             found.plan.absorbed.iter().map(|a| a.op).filter(|&op| {
                 affine::batch_norm(g, op).is_some() && o.skip.matches(&g.location(op))

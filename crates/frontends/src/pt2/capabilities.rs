@@ -7,13 +7,16 @@ use std::collections::HashSet;
 ///
 /// Parameters can get other elements, and new ones can be added; convolutions and linear layers can be given a bias, for which
 /// a matrix product becomes a linear op (`addmm`). Otherwise ops are neither created nor turned into others. Of a live module
-/// only what its layers hold can change, and nothing can be added but their missing biases.
+/// only what its layers hold can change, nothing can be added but their missing biases, and nothing can go but calls of batch
+/// norms.
 #[derive(Clone, Debug, Default)]
 pub struct Pt2Capabilities {
     /// Constants that are part of the graph, or whose storage others see.
     pub(super) fixed: HashSet<OpId>,
     /// Ops without a place for a bias.
     pub(super) unbiased: HashSet<OpId>,
+    /// Batch norms that can be left out, of a live module; `None` where every op can.
+    pub(super) removable: Option<HashSet<OpId>>,
     /// Whether parameters can be added.
     pub(super) may_add: bool,
 }
@@ -35,6 +38,10 @@ impl Capabilities for Pt2Capabilities {
 
     fn may_change_constant(&self, constant: OpId) -> bool {
         !self.fixed.contains(&constant)
+    }
+
+    fn may_remove(&self, op: OpId, _: &OpKind) -> bool {
+        self.removable.as_ref().is_none_or(|norms| norms.contains(&op))
     }
 
     /// A program is traced: every type in it is that of a tensor that was there, or is guarded.

@@ -58,6 +58,7 @@ struct Body<'g, 'a> {
     record: Record,
     fixed: HashSet<OpId>,
     unbiased: HashSet<OpId>,
+    removable: Option<HashSet<OpId>>,
     /// The constant of each fully qualified name.
     constants: HashMap<Value, &'a str>,
     /// How many batch norms there are of each name.
@@ -94,6 +95,7 @@ impl<'a> Importer<'_, 'a> {
             record: Record::default(),
             fixed: HashSet::new(),
             unbiased: HashSet::new(),
+            removable: self.live.map(|_| HashSet::new()),
             constants: HashMap::new(),
             norms: HashMap::new(),
             read: program.nodes.iter().flat_map(Node::reads).collect(),
@@ -130,10 +132,10 @@ impl<'a> Importer<'_, 'a> {
         for input in &mut body.record.inputs {
             input.used = input.value.is_some_and(|v| body.graph.has_uses(v.op));
         }
-        let Body { mut record, fixed, unbiased, .. } = body;
+        let Body { mut record, fixed, unbiased, removable, .. } = body;
         record.seen = effects.seen.into_iter().collect();
         let may_add = self.live.is_none();
-        graph.set_capabilities(Arc::new(Pt2Capabilities { fixed, unbiased, may_add }));
+        graph.set_capabilities(Arc::new(Pt2Capabilities { fixed, unbiased, removable, may_add }));
         module.add_graph(graph);
         Ok((module, record))
     }
@@ -270,8 +272,11 @@ impl<'a> Importer<'_, 'a> {
                 record.results = results;
                 let own =
                     self.live.is_none_or(|modules| layer.is_some_and(|m| modules.contains(m)));
-                if !own {
-                    body.unbiased.extend(record.ops.iter().map(|(op, _)| *op));
+                let ops = record.ops.iter().map(|(op, _)| *op);
+                match &mut body.removable {
+                    _ if !own => body.unbiased.extend(ops),
+                    Some(norms) if ops::is_norm(node).is_some() => norms.extend(ops),
+                    _ => {}
                 }
                 return Ok(record);
             }

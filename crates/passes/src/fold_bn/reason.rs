@@ -89,6 +89,7 @@ pub enum FoldReason {
     Overflow { what: Role, channel: Option<usize> },
     SharedWeight { what: Role, name: Arc<str>, bytes: u64 },
     NotExpressible { what: &'static str },
+    Irremovable { blocker: Blocker },
     WeightsAbsent { blocker: Option<Blocker> },
     Uncertified { message: String },
     PairMismatch { blocker: Option<Blocker>, named: Arc<str> },
@@ -118,7 +119,8 @@ impl FoldReason {
             | ChannelMismatch { blocker, .. }
             | UnknownRank { blocker }
             | UnknownType { blocker }
-            | UnsupportedType { blocker, .. } => Some(blocker),
+            | UnsupportedType { blocker, .. }
+            | Irremovable { blocker } => Some(blocker),
             WeightsAbsent { blocker } | PairMismatch { blocker, .. } | NotSelected { blocker } => {
                 blocker.as_ref()
             }
@@ -151,6 +153,7 @@ impl FoldReason {
                 | SharedWeight { .. }
                 | Overflow { .. }
                 | NotExpressible { .. }
+                | Irremovable { .. }
                 | Quantized { .. }
                 | WeightsAbsent { .. }
         )
@@ -189,6 +192,7 @@ impl FoldReason {
             Overflow { .. } => "a wider weight type",
             SharedWeight { .. } => "allow a copy: shared=copy, or a larger copy-limit",
             NotExpressible { .. } => "a document of a newer version",
+            Irremovable { .. } => "a document that can be without this op",
             WeightsAbsent { .. } => "give the weights: everything else allows the fold",
             Uncertified { .. } => "an op whose result can be computed",
             PairMismatch { .. } => "name the ops that it folds into",
@@ -283,7 +287,7 @@ impl Reason for FoldReason {
             NonFinite { .. } => "non-finite",
             Overflow { .. } => "overflow",
             SharedWeight { .. } => "shared-weight",
-            NotExpressible { .. } => "not-expressible",
+            NotExpressible { .. } | Irremovable { .. } => "not-expressible",
             WeightsAbsent { .. } => "weights-absent",
             Uncertified { .. } => "uncertified",
             PairMismatch { .. } => "pair-mismatch",
@@ -388,6 +392,7 @@ impl fmt::Display for FoldReason {
                 )
             }
             NotExpressible { what } => write!(f, "the document cannot say {what}"),
+            Irremovable { blocker: b } => write!(f, "the document cannot be without {b}"),
             WeightsAbsent { blocker: Some(b) } => {
                 write!(f, "it would fold into {b}, but the values are not at hand")
             }
