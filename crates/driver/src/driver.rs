@@ -11,7 +11,8 @@ use crate::{
 use normfold_frontends::{FrontendError, onnx::ExternalData, save::Progress};
 use normfold_ir::{CancelToken, Module, OpKind, Remark, RemarkArg, RemarkKind};
 use normfold_passes::{
-    Instrumentation, Item, ManagerOptions, PassError, PassManager, PassRegistry, Pipeline, builtin,
+    Instrumentation, Item, ManagerOptions, OptionValue, PassError, PassManager, PassRegistry,
+    Pipeline, builtin,
 };
 use std::{
     cell::RefCell,
@@ -62,6 +63,26 @@ pub struct SaveOptions<'a> {
 
 /// Writes a module somewhere, and gives what it wrote.
 type Write<'a, T> = dyn Fn(&Opened, &SaveOptions<'_>) -> Result<(Saved, T), DriverError> + 'a;
+
+/// Which tensors of an ONNX model have their data outside the document, as the program takes it: `keep`, `single`, `inline` or
+/// `above=SIZE`.
+///
+/// # Errors
+/// The text is none of these; the error says what is valid.
+pub fn external_data(text: &str) -> Result<ExternalData, String> {
+    Ok(match text {
+        "keep" => ExternalData::Keep,
+        "single" => ExternalData::SINGLE,
+        "inline" => ExternalData::Inline,
+        _ => match text.strip_prefix("above=") {
+            Some(size) => {
+                let told = |expected| format!("SIZE of above=SIZE is {expected}");
+                ExternalData::Above(<u64 as OptionValue>::parse(Some(size)).map_err(told)?)
+            }
+            None => return Err("valid: keep, single, inline, above=SIZE".into()),
+        },
+    })
+}
 
 /// How an output is compared with its input.
 #[derive(Clone, Copy)]
@@ -371,6 +392,17 @@ impl Driver {
     ) -> Result<Saved, DriverError> {
         let reference = options.verify.map(|v| v.reference(opened)).transpose()?;
         self.save_verified(opened, output, options, reference.as_ref())
+    }
+
+    /// Gives the module as it is, as [`Driver::run_and_encode`] does.
+    ///
+    /// # Errors
+    /// It cannot be written; the document needs more than one file.
+    pub fn encode(&self, opened: &Opened) -> Result<Vec<u8>, DriverError> {
+        let _entered = tracing::info_span!("save").entered();
+        let mut bytes = Vec::with_capacity(opened.size().unwrap_or(0) as usize);
+        opened.save_to(&mut bytes, &SaveOptions::default())?;
+        Ok(bytes)
     }
 
     fn save_verified(

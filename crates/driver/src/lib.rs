@@ -40,7 +40,7 @@ mod report;
 mod reproducer;
 pub mod verify;
 
-pub use driver::{Driver, RunOptions, SaveOptions, Verify};
+pub use driver::{Driver, RunOptions, SaveOptions, Verify, external_data};
 pub use error::DriverError;
 pub use instrument::{Around, IrDumps};
 pub use layers::Layer;
@@ -48,6 +48,8 @@ pub use opened::{Input, LiveChanges, LiveParameter, ModelSource, Opened, Paramet
 
 pub use report::{BatchNorms, BeforeAfter, Report};
 
+/// Which tensors of an ONNX model have their data outside the document.
+pub use normfold_frontends::onnx::ExternalData;
 /// The graph: modules, types, text form.
 pub use normfold_ir as ir;
 /// Passes, pipelines, and what it takes to write another.

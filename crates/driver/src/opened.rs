@@ -276,7 +276,10 @@ impl Opened {
     }
 
     /// Makes the module what it was. A document that tells changes from what it imported is opened anew with it.
-    pub(crate) fn restore(&mut self) -> Result<(), DriverError> {
+    ///
+    /// # Errors
+    /// The input cannot be read any more.
+    pub fn restore(&mut self) -> Result<(), DriverError> {
         match &mut self.origin {
             Origin::Onnx(document, source) => {
                 let (again, module) = source.open().map_err(|e| refused(&self.name, e))?;

@@ -1,9 +1,8 @@
 //! The command line: commands, options, and the exit codes they end with.
 
-use crate::passes::OptionValue;
+use crate::{ExternalData, external_data};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use normfold_frontends::onnx::ExternalData;
 use std::{path::PathBuf, str::FromStr};
 
 /// Exit codes as `--help` prints them; docs/cli.md says the same.
@@ -196,18 +195,7 @@ impl FromStr for External {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Ok(Self(match text {
-            "keep" => ExternalData::Keep,
-            "single" => ExternalData::SINGLE,
-            "inline" => ExternalData::Inline,
-            _ => match text.strip_prefix("above=") {
-                Some(size) => {
-                    let told = |expected| format!("SIZE of above=SIZE is {expected}");
-                    ExternalData::Above(<u64 as OptionValue>::parse(Some(size)).map_err(told)?)
-                }
-                None => return Err("valid: keep, single, inline, above=SIZE".into()),
-            },
-        }))
+        external_data(text).map(Self)
     }
 }
 

@@ -173,6 +173,13 @@ const FRESH: &[&str] = &[
 
 /// What a target does to memory.
 pub(super) fn effect(target: &str) -> Effect {
+    match target {
+        // Calls that a recorder ran, and saw what they do to memory, but has no name for.
+        "torch.ops.normfold.value.default" => return Effect::Fresh,
+        "torch.ops.normfold.view.default" => return Effect::View,
+        "torch.ops.normfold.value_.default" => return Effect::InPlace,
+        _ => {}
+    }
     let Some((name, overload)) = aten(target) else { return Effect::Unknown };
     let overwrites = name.ends_with('_') && !name.ends_with("__") || name.starts_with("__i");
     if overload.contains("out") || overload.contains("_copy") {

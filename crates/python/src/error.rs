@@ -1,0 +1,67 @@
+//! Errors as exceptions.
+
+use normfold_driver::DriverError;
+use normfold_frontends::FrontendError;
+use pyo3::{
+    create_exception,
+    exceptions::{PyException, PyKeyboardInterrupt},
+    prelude::*,
+};
+use std::{error::Error as _, io};
+
+create_exception!(normfold, NormfoldError, PyException, "What normfold can fail with.");
+create_exception!(normfold, PipelineError, NormfoldError, "The text of a pipeline is wrong.");
+create_exception!(normfold, InputError, NormfoldError, "The model is invalid or not supported.");
+create_exception!(
+    normfold,
+    OutputError,
+    NormfoldError,
+    "The model cannot be written; what stood in its place is as it was."
+);
+create_exception!(
+    normfold,
+    PassFailure,
+    NormfoldError,
+    "A pass failed: normfold or the pass is at fault. Nothing was written."
+);
+
+/// What the system says, with the whole message: `FileNotFoundError` and its kin.
+fn system(source: &io::Error, message: String) -> PyErr {
+    io::Error::new(source.kind(), message).into()
+}
+
+/// The exception that an error is.
+pub(crate) fn raise(error: &DriverError) -> PyErr {
+    let message = error.to_string();
+    match error {
+        DriverError::Cancelled => PyKeyboardInterrupt::new_err(()),
+        DriverError::Pipeline(_) | DriverError::NoReproducer { .. } => {
+            PipelineError::new_err(message)
+        }
+        DriverError::Read { source, .. }
+        | DriverError::Input { source: FrontendError::Io { source, .. }, .. }
+        | DriverError::Write { source: FrontendError::Io { source, .. }, .. } => {
+            system(source, message)
+        }
+        DriverError::UnknownFormat { .. }
+        | DriverError::Input { .. }
+        | DriverError::Text { .. }
+        | DriverError::Invalid { .. } => InputError::new_err(message),
+        DriverError::Write { .. }
+        | DriverError::NotWritable { .. }
+        | DriverError::Beside { .. } => OutputError::new_err(message),
+        DriverError::Pass { .. } => PassFailure::new_err(message),
+        _ => {
+            let mut message = message;
+            let mut cause = error.source();
+            while let Some(e) = cause {
+                let text = e.to_string();
+                if !message.contains(&text) {
+                    message = format!("{message}: {text}");
+                }
+                cause = e.source();
+            }
+            NormfoldError::new_err(message)
+        }
+    }
+}
