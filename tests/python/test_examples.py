@@ -3,7 +3,6 @@ import importlib
 import sys
 
 import pytest
-
 from conftest import ROOT
 
 EXAMPLES = ROOT / "crates" / "python" / "examples"

@@ -5,9 +5,8 @@ import pytest
 pytest.importorskip("tensorflow")
 
 import keras as keras3  # noqa: E402
-import tf_keras as keras2  # noqa: E402
-
 import normfold  # noqa: E402
+import tf_keras as keras2  # noqa: E402
 from normfold.keras import fold_all_batch_norms  # noqa: E402
 
 

@@ -7,9 +7,8 @@ import sys
 import threading
 import time
 
-import pytest
-
 import normfold
+import pytest
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ Random weights and statistics: nothing is downloaded.
 """
 import keras
 import numpy as np
-
 from normfold.keras import fold_all_batch_norms
 
 

@@ -9,12 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import normfold
 import numpy as np
 import onnx
 import onnxruntime as ort
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-import normfold
 
 
 class Samples(CalibrationDataReader):

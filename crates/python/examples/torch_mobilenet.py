@@ -5,10 +5,9 @@
 Random weights and statistics: nothing is downloaded.
 """
 import torch
+from normfold.torch import fold_all_batch_norms
 from torch import nn
 from torchvision.models import mobilenet_v2
-
-from normfold.torch import fold_all_batch_norms
 
 
 def main():

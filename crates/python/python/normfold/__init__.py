@@ -20,6 +20,8 @@ Models of frameworks, by the names that users of AIMET know::
 Each of these modules imports its framework when it is used. ``python -m normfold`` is the command line.
 """
 
+from types import ModuleType
+
 from ._model import Module, Pipeline, fold, passes, reason
 from ._native import (
     InputError,
@@ -53,7 +55,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> ModuleType:
     # `normfold.onnx` without an import of its own; the framework is imported when one of its functions is called.
     if name in ("onnx", "keras", "torch"):
         import importlib
@@ -62,5 +64,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

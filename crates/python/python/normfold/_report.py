@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 # What a batch norm, and a chain of arithmetic that does the same, is called by remarks of the pass that folds.
@@ -160,10 +160,10 @@ class Report:
         return f"<pre>{escape(str(self))}</pre>{table if shown else ''}"
 
 
-class Pairs(list):
+class Pairs(list[tuple[Any, Any]]):
     """Pairs of a layer and the batch norm that was folded into it: a list, with the report beside it."""
 
-    def __init__(self, pairs=(), report: Report | None = None):
+    def __init__(self, pairs: Iterable[tuple[Any, Any]] = (), report: Report | None = None):
         super().__init__(pairs)
         #: What became of every batch norm, those that are kept included.
         self.report = report

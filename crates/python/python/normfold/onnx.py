@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ._model import DEFAULT, Module, fold
@@ -44,7 +45,7 @@ class BNLayer:
         return f"BNLayer({name!r}, {len(self.gamma)} channels)"
 
 
-class FoldedPairs(tuple):
+class FoldedPairs(tuple[Pairs, Pairs]):
     """``(conv_bns, bn_convs)``, with the report of the run beside it.
 
     ``conv_bns`` lists pairs of a layer (its node, as it is now) and the batch norm behind it (:class:`BNLayer`) that was
@@ -106,9 +107,9 @@ def fold_all_batch_norms_to_weight(
     else:
         module = Module(proto.SerializeToString())
         module.run(pipeline)
-        folded = module.to_bytes()
-        report = module.report
-        assert report is not None
+        folded, told = module.to_bytes(), module.report
+        assert told is not None
+        report = told
         proto.ParseFromString(folded)
     return _pairs(proto, norms, report)
 
@@ -131,7 +132,7 @@ def _fold_large(proto: ModelProto, pipeline: str) -> Report:
     return report
 
 
-def _graphs(model: ModelProto):
+def _graphs(model: ModelProto) -> Iterator[Any]:
     """Every list of nodes: of the main graph, of functions, of the bodies within them."""
     pending = [model.graph.node, *(f.node for f in model.functions)]
     while pending:
@@ -144,7 +145,7 @@ def _graphs(model: ModelProto):
                 pending.extend(g.node for g in attribute.graphs)
 
 
-def _named(nodes) -> dict[str, list[NodeProto]]:
+def _named(nodes: Iterable[NodeProto]) -> dict[str, list[NodeProto]]:
     # What remarks call a node: its name, or that of its first result.
     found: dict[str, list[NodeProto]] = {}
     for node in nodes:
@@ -178,7 +179,7 @@ def _pairs(model: ModelProto, norms: dict[str, list[NodeProto]], report: Report)
         nodes = found.get(name, ())
         return nodes[0] if len(nodes) == 1 else None
 
-    def parameter(remark: Remark, name: str):
+    def parameter(remark: Remark, name: str) -> Any:
         return numpy.array([float(v) for v in remark.args.get(name, ())], dtype=numpy.float64)
 
     conv_bns, bn_convs = Pairs(report=report), Pairs(report=report)

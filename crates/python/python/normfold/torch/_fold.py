@@ -36,20 +36,20 @@ def fold_given(model: nn.Module, layer_pairs: Iterable[tuple[nn.Module, nn.Modul
     given = _given(module, layer_pairs)
     if not given:
         return Pairs()
-    with _evaluated(module):
-        if input_shapes is not None or dummy_input is not None:
-            program = _trace.program(module, _arguments(module, input_shapes, dummy_input))
-        else:
-            program = _trace.adjacent(module, [(module.get_submodule(a), module.get_submodule(b)) for a, b in given])
-    if isinstance(program, bytes):
+    if input_shapes is not None or dummy_input is not None:
+        arguments = _arguments(module, input_shapes, dummy_input)
+        with _evaluated(module):
+            program = _trace.program(module, arguments)
         return _fold(module, program, _pipeline(module, given))
+    with _evaluated(module):
+        programs = _trace.adjacent(module, [(module.get_submodule(a), module.get_submodule(b)) for a, b in given])
     # One program for each pair.
     pairs = Pairs()
-    for (first, second), alone in zip(given, program):
+    for (first, second), alone in zip(given, programs, strict=True):
         names = {"0": first, "1": second}
         done = _fold(module, alone, _pipeline(module, [("0", "1")], names), names)
         pairs.extend(done)
-        pairs.report = done.report if pairs.report is None else _joined(pairs.report, done.report)
+        pairs.report = _joined(pairs.report, done.report)
     return pairs
 
 
@@ -118,9 +118,12 @@ def _pipeline(module: nn.Module, given: list[tuple[str, str]], names: dict[str, 
     return f'fold-bn{{pairs="{pairs}"}}'
 
 
-def _joined(first: Report, second: Report) -> Report:
+def _joined(first: Report | None, second: Report | None) -> Report | None:
     """One report of several runs."""
     import json
+
+    if first is None or second is None:
+        return first or second
 
     data, more = first.to_dict(), second.to_dict()
     data["remarks"] += more["remarks"]
@@ -147,8 +150,8 @@ def _fold(module: nn.Module, program: bytes, pipeline: str, names: dict[str, str
         outer, _, last = name.rpartition(".")
         return f"{called[outer]}.{last}" if outer in called else name
 
-    changes = [(named(n), _tensor(*rest)) for n, *rest in changed]
-    biases = [(named(n), _tensor(*rest)) for n, *rest in added]
+    changes = [(named(n), _tensor(dtype, dims, data)) for n, dtype, dims, data in changed]
+    biases = [(named(n), _tensor(dtype, dims, data)) for n, dtype, dims, data in added]
     norms = [called.get(n, n) for n in dict.fromkeys(gone)]
     layers = {name: module.get_submodule(called.get(name, name)) for r in report.folded for name in r.args.get("absorbers", ())}
     pairs = Pairs(report=report)

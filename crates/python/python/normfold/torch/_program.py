@@ -111,16 +111,16 @@ class Recorder(fx.Interpreter):
         read = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         versions = [t._version for t in read]
         # Code that is not PyTorch's may write without telling.
-        ours = _is_torch(self.module, n)
-        copies = [] if ours else [t.clone() for t in read]
+        foreign = [] if _is_torch(self.module, n) else read
+        copies = [t.clone() for t in foreign]
         names = [self._name(t, "c_" + n.name) for t in read]
         result = super().run_node(n)
         results = [t for t in pytree.tree_leaves(result) if isinstance(t, torch.Tensor)]
-        written = [t for t, v in zip(read, versions) if t._version != v]
-        written += [t for t, c in zip(read, copies) if not _same(t, c) and not any(t is w for w in written)]
+        written = [t for t, v in zip(read, versions, strict=True) if t._version != v]
+        written += [t for t, c in zip(foreign, copies, strict=True) if not _same(t, c) and not any(t is w for w in written)]
         if len(written) == 1 and len(results) == 1 and results[0] is written[0]:
             # As `relu_`: what it overwrites is its result, which has another name from here on.
-            order = sorted(zip(read, names), key=lambda r: r[0] is not written[0])
+            order = sorted(zip(read, names, strict=True), key=lambda r: r[0] is not written[0])
             del self._names[id(written[0])]
             self._call(n, "torch.ops.normfold.value_.default", self._reads([name for _, name in order]), results)
             return result
@@ -213,7 +213,8 @@ class Recorder(fx.Interpreter):
 
     def _archive(self, results: list[torch.Tensor]) -> bytes:
         outputs = [self._name(t, "result") for t in results]
-        inputs, specs = [], []
+        inputs: list[dict[str, Any]] = []
+        specs: list[dict[str, Any]] = []
         for qualified, (name, _, parameter) in self._weights.items():
             inputs.append(_mention(name))
             if parameter:
@@ -241,7 +242,8 @@ class Recorder(fx.Interpreter):
             },
             "schema_version": {"major": 8, "minor": 0},
         }
-        config, members = {}, {}
+        config: dict[str, Any] = {}
+        members: dict[str, bytes] = {}
         for i, (qualified, (_, tensor, parameter)) in enumerate(self._weights.items()):
             file = f"weight_{i}"
             members[f"data/weights/{file}"] = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
@@ -259,7 +261,7 @@ class Recorder(fx.Interpreter):
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     if a.is_floating_point() or a.is_complex():
         return bool(torch.allclose(a, b, rtol=0, atol=0, equal_nan=True))
-    return torch.equal(a, b)
+    return bool(torch.equal(a, b))
 
 
 def _is_torch(module: nn.Module, n: fx.Node) -> bool:

@@ -91,7 +91,7 @@ def _pair(first: nn.Module, second: nn.Module, alone: bool) -> bytes:
         shape: tuple[int, ...] = (2, layer.in_features)
     else:
         # Large enough for one position of the window.
-        reach = (d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size))
+        reach = (d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
         shape = (1, layer.in_channels, *reach)
     try:
         with torch.no_grad():
