@@ -353,6 +353,17 @@ class Alias(nn.Module):
         return self.norm(self.conv(x))
 
 
+class Reads(nn.Module):
+    """Reads a parameter of the norm, which must stay for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(self.conv(x)) * self.norm.weight.mean()
+
+
 # What is left, and why: one reason of several, or one.
 STAYS = {
     "reused convolution": (Twice, {"shared-weight": 2}),
@@ -372,6 +383,7 @@ STAYS = {
     "overwritten": (Seen, {"updated-in-place": 1}),
     "norm of two names": (Alias, {"custom-layer": 1}),
     "padded": (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, padding=1)), {"padded-shift": 1}),
+    "read parameter": (Reads, {"not-expressible": 1}),
     "root": (lambda: nn.BatchNorm2d(3), None),
 }
 
@@ -393,6 +405,55 @@ def test_what_stays_is_reported(name):
     assert not pairs and len(left(model)) == count
     after = model.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+
+
+class AsksTheNorm(nn.Module):
+    """Reads what no trace shows: a number that an Identity has not."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(self.conv(x)) * self.norm.eps
+
+
+class AsksTheLayer(nn.Module):
+    """Does something else once the layer has a bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        return y if self.conv.bias is None else y * 2
+
+
+@pytest.mark.parametrize("make, error", [(AsksTheNorm, AttributeError), (AsksTheLayer, normfold.NormfoldError)])
+def test_what_no_trace_shows_is_found_and_undone(make, error):
+    model = randomised(make()).train()
+    before, state = evaluated(model, X), copy.deepcopy(model.state_dict())
+    norm = model.norm
+    with pytest.raises(error):
+        fold_all_batch_norms(model, (2, 3, 8, 8))
+    assert model.norm is norm and model.conv.bias is None and model.training
+    after = model.state_dict()
+    assert state.keys() == after.keys() and all(torch.equal(state[k], after[k]) for k in state)
+    assert torch.equal(before[0], evaluated(model, X)[0])
+
+
+def test_a_model_that_is_random_is_folded():
+    class Random(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            y = self.norm(self.conv(x))
+            return y + torch.rand_like(y)
+
+    assert len(fold_all_batch_norms(randomised(Random()), (2, 3, 8, 8))) == 1
 
 
 def test_one_norm_into_several_layers():

@@ -132,7 +132,12 @@ impl<'a> Importer<'_, 'a> {
         for input in &mut body.record.inputs {
             input.used = input.value.is_some_and(|v| body.graph.has_uses(v.op));
         }
-        let Body { mut record, fixed, unbiased, removable, .. } = body;
+        let Body { mut record, fixed, unbiased, mut removable, .. } = body;
+        if let Some(norms) = &mut removable {
+            // Code that reads what a batch norm owns finds nothing once it is gone.
+            let own = |v: Value| graph.uses(v).count() == 1;
+            norms.retain(|&op| graph.operands(op).skip(1).flatten().all(own));
+        }
         record.seen = effects.seen.into_iter().collect();
         let may_add = self.live.is_none();
         graph.set_capabilities(Arc::new(Pt2Capabilities { fixed, unbiased, removable, may_add }));

@@ -42,7 +42,8 @@ def fold_all_batch_norms(
     :return: ``[(layer, batch_norm), …]``, the modules; a batch norm that several layers took in has a pair with each.
         ``pairs.report`` says of every batch norm that is left why: one whose input other code reads, which is called
         twice, whose parameters are somebody else's, which is a call of a function and no module, …
-    :raises NormfoldError: the model cannot be traced; it is as it was.
+    :raises NormfoldError: the model cannot be traced, or does something that its trace does not show: it is run on the inputs
+        before and after, and where the results differ by more than rounding it is put back to what it was.
     """
     from ._fold import fold_all
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from .. import _native
 from .._native import NormfoldError
@@ -28,7 +29,7 @@ def fold_all(model: nn.Module, input_shapes: Any, dummy_input: Any) -> Pairs:
     arguments = _arguments(module, input_shapes, dummy_input)
     with _evaluated(module):
         program = _trace.program(module, arguments)
-    return _fold(module, program, "fold-bn")
+    return _fold(module, program, "fold-bn", arguments=arguments)
 
 
 def fold_given(model: nn.Module, layer_pairs: Iterable[tuple[nn.Module, nn.Module]], input_shapes: Any, dummy_input: Any) -> Pairs:
@@ -40,7 +41,7 @@ def fold_given(model: nn.Module, layer_pairs: Iterable[tuple[nn.Module, nn.Modul
         arguments = _arguments(module, input_shapes, dummy_input)
         with _evaluated(module):
             program = _trace.program(module, arguments)
-        return _fold(module, program, _pipeline(module, given))
+        return _fold(module, program, _pipeline(module, given), arguments=arguments)
     with _evaluated(module):
         programs = _trace.adjacent(module, [(module.get_submodule(a), module.get_submodule(b)) for a, b in given])
     # One program for each pair.
@@ -137,8 +138,9 @@ def _joined(first: Report | None, second: Report | None) -> Report | None:
     return Report(json.dumps(data))
 
 
-def _fold(module: nn.Module, program: bytes, pipeline: str, names: dict[str, str] | None = None) -> Pairs:
-    """Folds in a program of the module, and puts back what changed. `names` says what its modules are called in the model."""
+def _fold(module: nn.Module, program: bytes, pipeline: str, names: dict[str, str] | None = None, arguments: tuple[Any, ...] | None = None) -> Pairs:
+    """Folds in a program of the module, and puts back what changed. `names` says what its modules are called in the model;
+    with `arguments` the module is run before and after."""
     allowed = _layers.changeable(module)
     if names is not None:
         allowed = [inner for inner, outer in names.items() if outer in allowed]
@@ -159,18 +161,80 @@ def _fold(module: nn.Module, program: bytes, pipeline: str, names: dict[str, str
         norm = module.get_submodule(called.get(remark.name, remark.name))
         absorbers = (layers[name] for name in remark.args.get("absorbers", ()))
         pairs.extend((layer, norm) for layer in absorbers if not _layers.is_norm(layer))
-    # From here on nothing can fail: either all of it is done or none.
-    _put_back(module, changes, biases, norms)
+    if not (changes or biases or norms):
+        return pairs
+    expected = None if arguments is None else _results(module, arguments)
+    undo = _put_back(module, changes, biases, norms)
+    if arguments is not None and expected is not None:
+        try:
+            with _evaluated(module), torch.random.fork_rng():
+                different = _difference(expected, _tensors(module(*arguments)))
+        except BaseException:
+            # Code that asks a layer for what it has no more.
+            undo()
+            raise
+        if different is not None:
+            undo()
+            raise NormfoldError(
+                f"{type(module).__name__} does not compute what it computed ({different}), and is as it was: its code does "
+                "something that its trace does not show"
+            )
     return pairs
 
 
-def _put_back(module: nn.Module, changes: list[tuple[str, torch.Tensor]], biases: list[tuple[str, torch.Tensor]], norms: list[str]) -> None:
+# How far results may be apart before something other than rounding is at work, relative to the largest.
+_ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.2}
+
+
+def _tensors(results: Any) -> list[torch.Tensor]:
+    return [t.detach().clone() for t in pytree.tree_leaves(results) if isinstance(t, torch.Tensor)]
+
+
+def _results(module: nn.Module, arguments: tuple[Any, ...]) -> list[torch.Tensor] | None:
+    """What the module gives, in evaluation mode; `None` where it does not give the same twice."""
+    with _evaluated(module), torch.random.fork_rng():
+        first, second = _tensors(module(*arguments)), _tensors(module(*arguments))
+    return first if _difference(first, second) is None else None
+
+
+def _difference(expected: list[torch.Tensor], found: list[torch.Tensor]) -> str | None:
+    """What is different; `None` where nothing is but rounding."""
+    if len(expected) != len(found):
+        return f"{len(found)} results, not {len(expected)}"
+    for i, (a, b) in enumerate(zip(expected, found, strict=True)):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return f"result {i} is another tensor"
+        if a.dtype not in _ROUNDING or not bool(a.isfinite().all()):
+            continue
+        if a.numel() == 0:
+            continue
+        x, y = a.double(), b.double()
+        apart, largest = float((x - y).abs().max()), float(x.abs().max())
+        if not apart <= _ROUNDING[a.dtype] * largest:
+            return f"result {i} differs by {apart:.1e}, and its largest magnitude is {largest:.1e}"
+    return None
+
+
+def _put_back(module: nn.Module, changes: list[tuple[str, torch.Tensor]], biases: list[tuple[str, torch.Tensor]], norms: list[str]) -> Callable[[], None]:
+    """Puts changes into the module, and gives what takes them out again. Nothing is changed where one of them has no place."""
     targets = [(module.get_parameter(name) if _is_parameter(module, name) else module.get_buffer(name), t) for name, t in changes]
     owners = [(module.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], t) for name, t in biases]
     instead = [(name, _layers.without_norm(module.get_submodule(name))) for name in norms]
     for target, tensor in targets:
         if target.shape != tensor.shape:
             raise NormfoldError(f"a parameter of shape {tuple(target.shape)} would become one of {tuple(tensor.shape)}: please report this")
+    old_values = [target.detach().clone() for target, _ in targets]
+    old_modules = [(name, module.get_submodule(name)) for name in norms]
+
+    def undo() -> None:
+        with torch.no_grad():
+            for (target, _), value in zip(targets, old_values, strict=True):
+                target.copy_(value)
+        for layer, name, _ in owners:
+            setattr(layer, name, None)
+        for name, old in old_modules:
+            _layers.replace(module, name, old)
+
     with torch.no_grad():
         for target, tensor in targets:
             target.copy_(tensor)
@@ -180,6 +244,7 @@ def _put_back(module: nn.Module, changes: list[tuple[str, torch.Tensor]], biases
             setattr(layer, name, nn.Parameter(bias, requires_grad=like.requires_grad))
     for name, other in instead:
         _layers.replace(module, name, other)
+    return undo
 
 
 def _is_parameter(module: nn.Module, name: str) -> bool:
