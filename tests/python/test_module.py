@@ -1,4 +1,5 @@
 """Module, Pipeline and Report, which need numpy alone."""
+import errno
 import json
 import os
 import signal
@@ -85,8 +86,11 @@ def test_pipelines_are_checked():
 
 
 def test_errors_are_of_their_kind(models, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere.onnx"):
+    with pytest.raises(FileNotFoundError, match="nowhere.onnx") as raised:
         normfold.Module(tmp_path / "nowhere.onnx")
+    assert raised.value.errno == errno.ENOENT
+    with pytest.raises(IsADirectoryError):
+        normfold.Module(tmp_path)
     with pytest.raises(normfold.InputError, match="text of no known format"):
         normfold.Module(b"hello, world")
     with pytest.raises(normfold.InputError, match="line 1"):

@@ -4,7 +4,7 @@ use normfold_driver::DriverError;
 use normfold_frontends::FrontendError;
 use pyo3::{
     create_exception,
-    exceptions::{PyException, PyKeyboardInterrupt},
+    exceptions::{PyException, PyKeyboardInterrupt, PyOSError},
     prelude::*,
 };
 use std::{error::Error as _, io};
@@ -27,7 +27,11 @@ create_exception!(
 
 /// What the system says, with the whole message: `FileNotFoundError` and its kin.
 fn system(source: &io::Error, message: String) -> PyErr {
-    io::Error::new(source.kind(), message).into()
+    // With its number Python chooses the kind itself.
+    match source.raw_os_error() {
+        Some(number) => PyOSError::new_err((number, message)),
+        None => io::Error::new(source.kind(), message).into(),
+    }
 }
 
 /// The exception that an error is.
