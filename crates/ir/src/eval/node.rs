@@ -58,7 +58,7 @@ pub(super) struct Stored<'a> {
     pub(super) graph: &'a Graph,
     pub(super) pool: &'a ConstPool,
     /// Made when an element is read: of a wide concatenation, most constants never are.
-    reader: OnceCell<Option<ElementReader<'a>>>,
+    reader: OnceCell<Option<Box<ElementReader<'a>>>>,
     /// Who counts the reads.
     pub(super) tally: Option<&'a Tally>,
 }
@@ -76,7 +76,8 @@ impl<'a> Stored<'a> {
 
     /// `None` where only the pool reads it.
     fn reader(&self) -> Option<&ElementReader<'a>> {
-        self.reader.get_or_init(|| self.pool.element_reader(self.entry)).as_ref()
+        let make = || self.pool.element_reader(self.entry).map(Box::new);
+        self.reader.get_or_init(make).as_deref()
     }
 
     #[cold]
