@@ -204,8 +204,8 @@ impl<'a> ElementReader<'a> {
         }
         for s in &self.steps {
             // Usually along an axis on which the factor is one.
-            if s.run > 1 && first / s.run == (first + last) / s.run {
-                let v = s.value(first);
+            let v = s.value(first);
+            if s.run > 1 && (first + last).wrapping_sub(s.last.get().0) < s.run {
                 out.iter_mut().for_each(|x| *x = if s.scale { *x * v } else { *x + v });
                 continue;
             }
