@@ -47,7 +47,8 @@ def counted(binary, model, work):
             else:
                 # FILE:FUNCTION [OBJECT]
                 name = re.sub(r" \[[^\]]*\]$", "", m[2]).split(":", 1)[-1]
-                functions[name] = functions.get(name, 0) + n
+                # One that has code of several files is listed under each of them, with all that it took.
+                functions[name] = max(functions.get(name, 0), n)
     return total, functions
 
 

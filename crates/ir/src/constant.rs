@@ -216,9 +216,14 @@ impl ConstPool {
         self.ty(id).static_dims().unwrap_or_default()
     }
 
+    /// The extents one by one.
+    pub fn extents(&self, id: ConstId) -> impl Iterator<Item = u64> + '_ {
+        self.ty(id).shape.iter().flat_map(|s| s.iter()).map(|d| d.known().unwrap_or(0))
+    }
+
     /// The number of elements.
     pub fn count(&self, id: ConstId) -> u64 {
-        self.ty(id).shape.iter().flat_map(|s| s.iter()).map(|d| d.known().unwrap_or(0)).product()
+        self.extents(id).product()
     }
 
     /// The number of bytes of the elements; 0 for strings.

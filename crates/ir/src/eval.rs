@@ -61,17 +61,19 @@ mod reduce;
 mod resize;
 mod shape;
 mod slice;
+mod table;
 mod value;
 mod window;
 
 pub use error::EvalError;
 pub use value::{Binding, ElementFn, Scalar, Tally, Tensor};
 
-use crate::{ConstId, ConstPool, DType, Graph, IdMap, OpId, OpKind, Value};
+use crate::{ConstId, ConstPool, DType, Graph, OpId, OpKind, Value};
 use index::Dims;
 use node::{Lazy, Node, NodeId, Planned, Reader, Site, Source, Stored};
-use smallvec::SmallVec;
-use std::{cell::Cell, fmt, rc::Rc, sync::Arc};
+use smallvec::{SmallVec, smallvec};
+use std::{cell::Cell, collections::HashMap, fmt, rc::Rc, sync::Arc};
+use table::Table;
 
 /// How many ops deep [`Evaluator::element`] recurses.
 pub const MAX_DEPTH: u32 = 256;
@@ -80,7 +82,7 @@ pub const MAX_DEPTH: u32 = 256;
 const DECODE_WHOLE: u64 = 1 << 20;
 
 /// Values that most requests plan: room for them is made at once.
-const FEW: usize = 14;
+const FEW: usize = 11;
 
 enum Known {
     /// Being planned: met again, it is a cycle.
@@ -94,8 +96,9 @@ enum Known {
 pub struct Evaluator<'a> {
     graph: &'a Graph,
     pool: &'a ConstPool,
-    bindings: IdMap<Value, (DType, Dims, Source<'a>)>,
-    known: IdMap<Value, Known>,
+    bindings: Table<(DType, Dims, Source<'a>)>,
+    captured: Option<&'a HashMap<OpId, ConstId>>,
+    known: Table<Known>,
     nodes: Vec<Node<'a>>,
     held: u64,
     limit: u64,
@@ -120,8 +123,9 @@ impl<'a> Evaluator<'a> {
         Self {
             graph,
             pool: constants,
-            bindings: IdMap::default(),
-            known: IdMap::with_capacity_and_hasher(FEW, rustc_hash::FxBuildHasher),
+            bindings: Table::default(),
+            captured: None,
+            known: Table::with_capacity(FEW),
             nodes: Vec::with_capacity(FEW),
             held: 0,
             limit: 1 << 26,
@@ -143,6 +147,13 @@ impl<'a> Evaluator<'a> {
         self
     }
 
+    /// Gives those parameters of a body that capture constants of the graphs around it their elements, where nothing else is
+    /// bound to them.
+    pub fn with_captured(mut self, constants: &'a HashMap<OpId, ConstId>) -> Self {
+        self.captured = Some(constants);
+        self
+    }
+
     /// Rounds every result to its element type, as an engine that stores them does. Without this, floats are f64 until a
     /// cast.
     pub fn rounded(mut self) -> Self {
@@ -158,7 +169,7 @@ impl<'a> Evaluator<'a> {
                 (t.dtype(), Dims::from_slice(t.dims()), Source::Tensor(Arc::new(t)))
             }
             Binding::Lazy { dtype, dims, f } => {
-                let source = Source::Lazy(Lazy::new(f, &dims));
+                let source = Source::Lazy(Rc::new(Lazy::new(f, &dims)));
                 (dtype, Dims::from_vec(dims), source)
             }
             Binding::Sample { dtype, dims, seed } => {
@@ -166,8 +177,7 @@ impl<'a> Evaluator<'a> {
             }
             Binding::Stored { entry, tally } => {
                 let stored = Stored::new(self.graph, self.pool, v, entry, tally);
-                let dims = Dims::from_vec(self.pool.dims(entry));
-                (self.pool.dtype(entry), dims, Source::Const(Rc::new(stored)))
+                (self.pool.dtype(entry), self.extents(entry), Source::Const(Rc::new(stored)))
             }
         };
         self.bindings.insert(v, bound);
@@ -254,96 +264,107 @@ impl<'a> Evaluator<'a> {
         op_label(self.graph, op)
     }
 
-    /// Resolves a value and all it depends on: extents, element types, attributes. No recursion.
+    /// Resolves a value and all it depends on: extents, element type, attributes. No recursion.
     fn plan(&mut self, v: Value) -> Result<NodeId, EvalError> {
-        if let Some(&Known::Node(n)) = self.known.get(&v) {
+        if let Some(&Known::Node(n)) = self.known.get(v) {
             return Ok(n);
         }
-        let mut stack = vec![(v, false)];
-        while let Some((v, operands_done)) = stack.pop() {
-            let step = match (operands_done, self.known.get(&v)) {
-                (false, Some(Known::Node(_))) => continue,
-                (false, Some(Known::Open)) => Err(EvalError::Cycle(self.op_label(v.op))),
-                (false, None) => match self.open(v) {
-                    Ok(Some(planned)) => self.add(v, planned),
-                    Ok(None) => {
-                        self.known.insert(v, Known::Open);
-                        stack.push((v, true));
-                        let needed = self.needed(v.op);
-                        stack.extend(needed.iter().rev().flatten().map(|&o| (o, false)));
-                        continue;
-                    }
-                    Err(e) => Err(e),
-                },
-                (true, _) => self.plan_op(v),
-            };
-            if let Err(e) = step {
-                self.known.remove(&v);
-                for (open, operands_done) in stack {
-                    if operands_done {
-                        self.known.remove(&open);
-                    }
-                }
+        let mut stack: SmallVec<[Value; FEW]> = smallvec![v];
+        while let Some(&v) = stack.last() {
+            if let Err(e) = self.step(v, &mut stack) {
+                self.known.retain(|_, known| matches!(known, Known::Node(_)));
                 return Err(e);
             }
         }
-        match self.known.get(&v) {
+        match self.known.get(v) {
             Some(&Known::Node(n)) => Ok(n),
             _ => Err(EvalError::Cycle(self.op_label(v.op))),
         }
     }
 
+    /// Resolves the last of the stack, or puts the operands there that must be resolved before.
+    fn step(&mut self, v: Value, stack: &mut SmallVec<[Value; FEW]>) -> Result<(), EvalError> {
+        if matches!(self.known.get(v), Some(Known::Node(_))) {
+            stack.pop();
+            return Ok(());
+        }
+        if let Some(planned) = self.open(v)? {
+            stack.pop();
+            return self.add(v, planned).map(|_| ());
+        }
+        let graph = self.graph;
+        let kind = graph.kind(v.op);
+        let from = stack.len();
+        let mut operands = SmallVec::with_capacity(graph.num_operands(v.op));
+        for (slot, o) in graph.operands(v.op).enumerate() {
+            let Some(o) = o.filter(|&o| self.reads(kind, slot, o)) else {
+                operands.push(None);
+                continue;
+            };
+            match self.known.get(o) {
+                Some(&Known::Node(n)) => operands.push(Some(n)),
+                Some(Known::Open) => return Err(EvalError::Cycle(self.op_label(o.op))),
+                // What cannot be known is said in its turn.
+                None => match self.open(o) {
+                    Ok(Some(planned)) => operands.push(Some(self.add(o, planned)?)),
+                    _ => stack.push(o),
+                },
+            }
+        }
+        if stack.len() > from {
+            self.known.insert(v, Known::Open);
+            // The first is resolved first.
+            stack[from..].reverse();
+            return Ok(());
+        }
+        stack.pop();
+        let mut site = Site { op: v.op, result: v.result as usize, operands, ev: self };
+        let planned = ops::plan(&mut site)?;
+        self.add(v, planned).map(|_| ())
+    }
+
     /// A value that depends on no other: bound or constant. `None` when its op must be planned.
     fn open(&self, v: Value) -> Result<Option<Planned<'a>>, EvalError> {
-        if let Some((dtype, dims, source)) = self.bindings.get(&v) {
+        if let Some((dtype, dims, source)) = self.bindings.get(v) {
             return Ok(Some(Planned { dtype: *dtype, dims: dims.clone(), source: source.clone() }));
         }
-        match self.graph.kind(v.op) {
-            OpKind::Parameter(_) => Err(EvalError::Unbound(label(self.graph, v))),
-            OpKind::Constant(c) => Ok(Some(Planned {
-                dtype: self.pool.dtype(c.entry),
-                dims: Dims::from_vec(self.pool.dims(c.entry)),
-                source: Source::Const(Rc::new(self.stored(v, c.entry))),
-            })),
-            _ => Ok(None),
-        }
+        let entry = match self.graph.kind(v.op) {
+            OpKind::Parameter(_) => match self.captured.and_then(|c| c.get(&v.op)) {
+                Some(&entry) => entry,
+                None => return Err(EvalError::Unbound(label(self.graph, v))),
+            },
+            OpKind::Constant(c) => c.entry,
+            _ => return Ok(None),
+        };
+        let stored = Stored::new(self.graph, self.pool, v, entry, None);
+        let source = Source::Const(Rc::new(stored));
+        Ok(Some(Planned { dtype: self.pool.dtype(entry), dims: self.extents(entry), source }))
     }
 
-    fn stored(&self, v: Value, entry: ConstId) -> Stored<'a> {
-        Stored::new(self.graph, self.pool, v, entry, None)
+    fn extents(&self, entry: ConstId) -> Dims {
+        let mut dims = Dims::new();
+        self.pool.extents(entry).for_each(|d| dims.push(d));
+        dims
     }
 
-    /// The operands that must be planned, by slot.
-    fn needed(&self, op: OpId) -> SmallVec<[Option<Value>; 6]> {
-        let kind = self.graph.kind(op);
-        let reads = |slot: usize, v: Value| match kind {
+    /// Whether operand `slot` of an op of that kind, `v`, must be planned.
+    fn reads(&self, kind: &OpKind, slot: usize, v: Value) -> bool {
+        match kind {
             OpKind::Dropout(_) => slot == 0,
             OpKind::CastLike(_) => slot == 0 || self.graph.ty(v).dtype().is_none(),
             OpKind::Resize(r) => slot != 1 || &*r.coordinates == "tf_crop_and_resize",
             _ => true,
-        };
-        self.graph.operands(op).enumerate().map(|(slot, v)| v.filter(|&v| reads(slot, v))).collect()
+        }
     }
 
-    fn plan_op(&mut self, v: Value) -> Result<(), EvalError> {
-        let node = |v: Value| match self.known.get(&v) {
-            Some(&Known::Node(n)) => Some(n),
-            _ => None,
-        };
-        let operands = self.needed(v.op).into_iter().map(|o| o.and_then(node)).collect();
-        let mut site = Site { op: v.op, result: v.result as usize, operands, ev: self };
-        let planned = ops::plan(&mut site)?;
-        self.add(v, planned)
-    }
-
-    fn add(&mut self, v: Value, p: Planned<'a>) -> Result<(), EvalError> {
+    fn add(&mut self, v: Value, p: Planned<'a>) -> Result<NodeId, EvalError> {
         let Some(count) = index::count(&p.dims) else {
             return Err(EvalError::TooLarge { elements: u64::MAX, limit: self.limit });
         };
         let n = NodeId(self.nodes.len() as u32);
         self.nodes.push(Node { dtype: p.dtype, dims: p.dims, count, source: p.source });
         self.known.insert(v, Known::Node(n));
-        Ok(())
+        Ok(n)
     }
 
     /// A planned value as a whole tensor, its operands first. No recursion.

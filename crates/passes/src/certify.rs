@@ -9,7 +9,7 @@
 
 use crate::Constness;
 use normfold_ir::{
-    DType, Graph, OpId, OpKind, RemarkArg, Value,
+    ConstPool, DType, Graph, OpId, OpKind, RemarkArg, Value,
     eval::{Binding, Evaluator},
 };
 
@@ -131,21 +131,19 @@ pub(crate) fn own_factor(g: &Graph, op: OpId) -> f64 {
     }
 }
 
-/// Binds values of those extents to the sample's data, and what a body captures of constants to them.
-pub(crate) fn bind_data(
-    e: &mut Evaluator<'_>,
-    known: &Constness,
+/// An evaluator of a graph, on the sample's data in the place of values of those extents.
+pub(crate) fn evaluator<'a>(
+    (g, pool, known): (&'a Graph, &'a ConstPool, &'a Constness),
     data: &[(Value, Vec<u64>)],
     dtype: DType,
-) {
-    for (op, entry) in known.all_captured() {
-        e.bind(Value::new(op, 0), Binding::Stored { entry, tally: None });
-    }
+) -> Evaluator<'a> {
+    let mut e = Evaluator::new(g, pool).with_captured(known.all_captured());
     for (k, (v, dims)) in data.iter().enumerate() {
         // Different values have different data.
         let seed = k as u64;
         e.bind(*v, Binding::Sample { dtype, dims: dims.clone(), seed });
     }
+    e
 }
 
 /// What the extents of a linear op's data follow from beside the op.

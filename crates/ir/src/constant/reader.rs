@@ -2,6 +2,7 @@
 
 use super::{ConstData, ConstError, ConstPool, ElementMap, Step, decode_f64, elements};
 use crate::{ConstId, DType};
+use smallvec::SmallVec;
 use std::cell::Cell;
 
 /// An entry resolved once, so that reading an element of it costs a few nanoseconds. Gives the same as
@@ -11,7 +12,7 @@ pub struct ElementReader<'a> {
     dtype: DType,
     count: u64,
     base: Base<'a>,
-    steps: Vec<ReaderStep<'a>>,
+    steps: SmallVec<[ReaderStep<'a>; 2]>,
 }
 
 #[derive(Debug)]
@@ -26,15 +27,41 @@ enum Base<'a> {
 struct ReaderStep<'a> {
     scale: bool,
     map: &'a ElementMap,
-    values: Vec<f64>,
+    values: Values<'a>,
     /// Elements in a row that have one value, and the last such run: where it began, and its value.
     run: u64,
     last: Cell<(u64, f64)>,
 }
 
+/// A vector of factors or addends.
+#[derive(Debug)]
+enum Values<'a> {
+    /// As f64, little-endian, which folds give.
+    Bytes(&'a [[u8; 8]]),
+    Decoded(Vec<f64>),
+}
+
+impl<'a> Values<'a> {
+    fn new(pool: &'a ConstPool, id: ConstId) -> Option<Self> {
+        match &pool.entry(id).data {
+            ConstData::Owned(bytes) if pool.dtype(id) == DType::F64 => {
+                Some(Self::Bytes(bytes.as_chunks().0))
+            }
+            _ => pool.to_f64(id).ok().map(Self::Decoded),
+        }
+    }
+
+    fn get(&self, i: u64) -> Option<f64> {
+        match self {
+            Self::Bytes(list) => list.get(i as usize).map(|&b| f64::from_le_bytes(b)),
+            Self::Decoded(list) => list.get(i as usize).copied(),
+        }
+    }
+}
+
 impl ReaderStep<'_> {
     fn value(&self, i: u64) -> f64 {
-        let at = |i| self.values.get(self.map.at(i) as usize).copied().unwrap_or(f64::NAN);
+        let at = |i| self.values.get(self.map.at(i)).unwrap_or(f64::NAN);
         if self.run <= 1 {
             return at(i);
         }
@@ -53,18 +80,18 @@ impl<'a> ElementReader<'a> {
     fn new(pool: &'a ConstPool, id: ConstId) -> Option<Self> {
         let entry = pool.entry(id);
         let (dtype, count) = (entry.ty.dtype, pool.count(id));
-        let reader = |base, steps| Some(Self { dtype, count, base, steps });
+        let reader = |base| Some(Self { dtype, count, base, steps: SmallVec::new() });
         match &entry.data {
-            ConstData::Owned(bytes) => reader(Base::Bytes(bytes), Vec::new()),
+            ConstData::Owned(bytes) => reader(Base::Bytes(bytes)),
             ConstData::Mapped { source, offset } => {
                 let end = offset.checked_add(pool.byte_len(id))?;
                 let base = source.mapped(*offset..end).map_or(Base::Pool(pool, id), Base::Bytes);
-                reader(base, Vec::new())
+                reader(base)
             }
             ConstData::Splat(bytes) => {
                 let mut one = [0.0];
                 decode_f64(dtype, bytes, 0, &mut one).then_some(())?;
-                reader(Base::Splat(one[0]), Vec::new())
+                reader(Base::Splat(one[0]))
             }
             ConstData::Derived(d) => {
                 let step = |s: &'a Step| {
@@ -76,15 +103,17 @@ impl<'a> ElementReader<'a> {
                         }
                     };
                     let run = map.terms().iter().map(|t| t.stride).min().unwrap_or(count.max(1));
-                    let values = pool.to_f64(vector).ok()?;
+                    let values = Values::new(pool, vector)?;
                     // No element is in the run that begins at the last index.
                     let last = Cell::new((u64::MAX - run, 0.0));
                     Some(ReaderStep { scale, map, values, run, last })
                 };
-                reader(
-                    Self::new(pool, d.base())?.base,
-                    d.steps().iter().map(step).collect::<Option<_>>()?,
-                )
+                let base = Self::new(pool, d.base())?.base;
+                let mut steps = SmallVec::with_capacity(d.steps().len());
+                for s in d.steps() {
+                    steps.push(step(s)?);
+                }
+                Some(Self { dtype, count, base, steps })
             }
             ConstData::Absent { .. } | ConstData::Strings(_) => None,
         }
@@ -143,21 +172,43 @@ impl<'a> ElementReader<'a> {
         if first.saturating_add(last) >= self.count {
             return Err(ConstError::OutOfRange(first..first.saturating_add(last)));
         }
-        let mut i = first;
-        for x in out.iter_mut() {
-            match (self.dtype, bytes.get(4 * i as usize..)) {
-                (DType::F32, Some([a, b, c, d, ..])) => {
-                    *x = f64::from(f32::from_le_bytes([*a, *b, *c, *d]));
+        let end = first.saturating_add(last).saturating_add(1).saturating_mul(4);
+        match (self.dtype, stride) {
+            (DType::F32, _) if (bytes.len() as u64) < end => {
+                return Err(ConstError::NotNumeric(self.dtype));
+            }
+            (DType::F32, 1) => {
+                let from = bytes.get(4 * first as usize..).unwrap_or_default();
+                for (x, &b) in out.iter_mut().zip(from.as_chunks().0) {
+                    *x = f64::from(f32::from_le_bytes(b));
                 }
-                _ => {
+            }
+            (DType::F32, _) => {
+                let all = bytes.as_chunks().0;
+                let mut i = first;
+                for x in out.iter_mut() {
+                    let b = all.get(i as usize).copied().unwrap_or_default();
+                    *x = f64::from(f32::from_le_bytes(b));
+                    i = i.wrapping_add(stride);
+                }
+            }
+            _ => {
+                let mut i = first;
+                for x in out.iter_mut() {
                     if !decode_f64(self.dtype, bytes, i, std::slice::from_mut(x)) {
                         return Err(ConstError::NotNumeric(self.dtype));
                     }
+                    i = i.wrapping_add(stride);
                 }
             }
-            i = i.wrapping_add(stride);
         }
         for s in &self.steps {
+            // Usually along an axis on which the factor is one.
+            let v = s.value(first);
+            if s.run > 1 && (first + last).wrapping_sub(s.last.get().0) < s.run {
+                out.iter_mut().for_each(|x| *x = if s.scale { *x * v } else { *x + v });
+                continue;
+            }
             let mut i = first;
             for x in out.iter_mut() {
                 let v = s.value(i);

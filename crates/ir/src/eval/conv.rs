@@ -59,11 +59,20 @@ impl Formula for Convolution {
             None => 0.0,
         };
         cx.spend(self.taps)?;
-        for tap in 0..self.taps {
-            if let Some((x_off, w_off)) = self.tap(&positions, tap) {
+        let mut tap: SmallVec<[u64; 3]> = SmallVec::from_elem(0, self.kernel.len());
+        for _ in 0..self.taps {
+            if let Some((x_off, w_off)) = self.tap(&positions, &tap) {
                 let x = (self.x, x_start + x_off, self.x_channel);
                 let w = (self.w, w_start + w_off, self.w_in);
                 sum = cx.add_products(sum, x, w, self.in_per_group)?;
+            }
+            // The next in row-major order.
+            for (k, &(extent, _)) in tap.iter_mut().zip(&self.kernel).rev() {
+                *k += 1;
+                if *k < extent {
+                    break;
+                }
+                *k = 0;
             }
         }
         Ok(Scalar::F(sum))
@@ -72,13 +81,10 @@ impl Formula for Convolution {
 
 impl Convolution {
     /// Where a tap of the window at `positions` reads data and kernel; `None` when there is no data.
-    fn tap(&self, positions: &[i64], mut tap: u64) -> Option<(u64, u64)> {
+    fn tap(&self, positions: &[i64], tap: &[u64]) -> Option<(u64, u64)> {
         let (mut x_off, mut w_off) = (0, 0);
-        for ((a, &(extent, w_stride)), &p) in
-            self.axes.iter().zip(&self.kernel).zip(positions).rev()
-        {
-            let k = tap % extent;
-            tap /= extent;
+        let axes = self.axes.iter().zip(&self.kernel);
+        for (((a, &(_, w_stride)), &p), &k) in axes.zip(positions).zip(tap) {
             let q = if self.transposed {
                 let scaled = p + a.begin - k as i64 * a.dilation;
                 if scaled % a.stride != 0 {

@@ -14,9 +14,12 @@ pub(super) fn count(dims: &[u64]) -> Option<u64> {
 
 /// Elements between neighbours along each axis.
 pub(super) fn strides(dims: &[u64]) -> Dims {
-    let mut out = Dims::from_elem(1, dims.len());
-    for axis in (1..dims.len()).rev() {
-        out[axis - 1] = out[axis].saturating_mul(dims[axis].max(1));
+    let mut out = Dims::from_slice(dims);
+    let mut between = 1u64;
+    for stride in out.iter_mut().rev() {
+        let extent = *stride;
+        *stride = between;
+        between = between.saturating_mul(extent.max(1));
     }
     out
 }

@@ -14,6 +14,9 @@ use std::{
 /// Elements read at once.
 const BLOCK: usize = 64;
 
+/// So few are read one by one in less time.
+const FEW: u64 = 3;
+
 /// A planned value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct NodeId(pub(super) u32);
@@ -32,7 +35,7 @@ pub(super) trait Formula {
 pub(super) enum Source<'a> {
     Tensor(Arc<Tensor>),
     Const(Rc<Stored<'a>>),
-    Lazy(Lazy<'a>),
+    Lazy(Rc<Lazy<'a>>),
     /// Those of [`value::sample`] with that seed.
     Sample(u64),
     /// Those of another node in the same order.
@@ -142,6 +145,19 @@ impl<'r, 'a> Reader<'r, 'a> {
     /// Element `i` of node `n` as a float.
     #[inline]
     pub(super) fn f(self, n: NodeId, i: u64) -> Result<f64, EvalError> {
+        let node = &self.nodes[n.0 as usize];
+        // Most that are read one by one: parameters of a norm, biases.
+        if let Source::Const(c) = &node.source
+            && node.dtype.is_float()
+            && let Some(reader) = c.reader()
+        {
+            self.spend(1)?;
+            let x = reader.get(i).map_err(|e| constant_error(c.name(), e))?;
+            if let Some(tally) = c.tally {
+                tally.note(x);
+            }
+            return Ok(x);
+        }
         self.get(n, i).map(Scalar::to_f64)
     }
 
@@ -166,16 +182,12 @@ impl<'r, 'a> Reader<'r, 'a> {
                 let read = reader.get_strided(first, stride, out);
                 read.map_err(|e| constant_error(c.name(), e))?;
                 if let Some(tally) = c.tally {
-                    out.iter().for_each(|&x| tally.note(x));
+                    tally.note_all(out);
                 }
             }
             Source::Sample(seed) if node.dtype.is_float() => {
                 self.spend(out.len() as u64)?;
-                let mut i = first;
-                for x in out {
-                    *x = value::sample(*seed, i);
-                    i = i.wrapping_add(stride);
-                }
+                value::samples(*seed, first, stride, out);
             }
             Source::Lazy(f) if node.dtype.is_float() => {
                 self.spend(out.len() as u64)?;
@@ -201,6 +213,14 @@ impl<'r, 'a> Reader<'r, 'a> {
         mut b: (NodeId, u64, u64),
         mut n: u64,
     ) -> Result<f64, EvalError> {
+        if n < FEW {
+            for _ in 0..n {
+                sum += self.f(a.0, a.1)? * self.f(b.0, b.1)?;
+                a.1 = a.1.wrapping_add(a.2);
+                b.1 = b.1.wrapping_add(b.2);
+            }
+            return Ok(sum);
+        }
         let (mut xs, mut ys) = ([0.0; BLOCK], [0.0; BLOCK]);
         while n > 0 {
             let len = n.min(BLOCK as u64);
@@ -270,9 +290,8 @@ pub(super) fn constant_error(name: Arc<str>, source: ConstError) -> EvalError {
 const RANK: usize = 8;
 
 /// A binding's function, and how a linear index becomes positions for it.
-#[derive(Clone)]
 pub(super) struct Lazy<'a> {
-    f: Rc<ElementFn<'a>>,
+    f: Box<ElementFn<'a>>,
     /// ⌈2^64 / extent⌉ per axis: `(i · r) >> 64` is `i / extent` for `i` and extents below 2^32 (Lemire, Kaser, Kurz,
     /// "Faster remainder by direct computation", 2019), several times faster than a division. Empty where that does not
     /// hold.
@@ -288,7 +307,7 @@ impl<'a> Lazy<'a> {
         let reciprocal = |&d: &u64| if d > 1 { u64::MAX / d + 1 } else { 0 };
         let reciprocals =
             if small { dims.iter().map(reciprocal).collect() } else { SmallVec::new() };
-        Self { f: Rc::from(f), reciprocals }
+        Self { f, reciprocals }
     }
 
     fn get(&self, dims: &[u64], i: u64) -> Scalar {

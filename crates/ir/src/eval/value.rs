@@ -191,13 +191,35 @@ pub enum Binding<'a> {
     },
 }
 
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Element `i` of [`Binding::Sample`]. Neighbours along every axis differ.
 #[inline]
 pub(super) fn sample(seed: u64, i: u64) -> f64 {
-    let start = seed.wrapping_mul(0xa076_1d64_78bd_642f);
-    let sum = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(start);
+    mixed(start(seed).wrapping_add(i.wrapping_mul(STEP)))
+}
+
+/// Elements `first`, `first + stride`, …
+#[inline]
+pub(super) fn samples(seed: u64, first: u64, stride: u64, out: &mut [f64]) {
+    let mut sum = start(seed).wrapping_add(first.wrapping_mul(STEP));
+    let step = stride.wrapping_mul(STEP);
+    for x in out {
+        *x = mixed(sum);
+        sum = sum.wrapping_add(step);
+    }
+}
+
+#[inline]
+fn start(seed: u64) -> u64 {
+    seed.wrapping_mul(0xa076_1d64_78bd_642f).wrapping_add(STEP)
+}
+
+#[inline]
+fn mixed(sum: u64) -> f64 {
     let mixed = (sum ^ (sum >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    ((mixed >> 58) + 1) as f64 / 64.0
+    // Below 64, so the shorter conversion does.
+    f64::from((mixed >> 58) as u32 + 1) / 64.0
 }
 
 /// What was read of constants: how often, and the sum of the magnitudes. Bounds of rounding errors follow from these.
@@ -213,6 +235,22 @@ impl Tally {
     pub fn note(&self, x: f64) {
         self.magnitude.set(self.magnitude.get() + x.abs());
         self.reads.set(self.reads.get() + 1);
+    }
+
+    /// Counts each.
+    pub fn note_all(&self, list: &[f64]) {
+        // Several sums at once do not wait for each other.
+        let mut sums = [0.0; 4];
+        let (fours, rest) = list.as_chunks::<4>();
+        for four in fours {
+            for (sum, x) in sums.iter_mut().zip(four) {
+                *sum += x.abs();
+            }
+        }
+        let rest: f64 = rest.iter().map(|x| x.abs()).sum();
+        let sum = sums.iter().sum::<f64>() + rest;
+        self.magnitude.set(self.magnitude.get() + sum);
+        self.reads.set(self.reads.get() + list.len() as u64);
     }
 
     /// The sum of the magnitudes and the number of the elements counted since the last call.
@@ -241,7 +279,22 @@ impl fmt::Debug for Binding<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::sample;
+    use super::{Tally, sample, samples};
+
+    #[test]
+    fn several_at_once_are_those_one_by_one() {
+        for (first, stride, n) in [(0, 1, 9), (5, 7, 4), (9, 0, 2), (u64::MAX, 3, 3), (1, 1, 0)] {
+            let mut out = vec![f64::NAN; n];
+            samples(3, first, stride, &mut out);
+            let at = |k: usize| first.wrapping_add(stride.wrapping_mul(k as u64));
+            let one_by_one: Vec<f64> = (0..n).map(|k| sample(3, at(k))).collect();
+            assert_eq!(out, one_by_one);
+            let (a, b) = (Tally::default(), Tally::default());
+            a.note_all(&out);
+            out.iter().for_each(|&x| b.note(x));
+            assert_eq!(a.take(), b.take());
+        }
+    }
 
     #[test]
     fn neighbours_of_samples_differ() {

@@ -81,25 +81,25 @@ impl Window<'_> {
             )));
         }
         let first = self.layout.first_spatial_axis();
-        (0..spatial)
-            .map(|i| {
-                let axis = Axis {
-                    input: attribute(s, "extents", &dims[first..first + spatial], i, spatial, 1)?,
-                    output: 0,
-                    kernel: attribute(s, "kernel extents", self.kernel, i, spatial, 1)?,
-                    stride: attribute(s, "strides", self.strides, i, spatial, 1)?,
-                    dilation: attribute(s, "dilations", self.dilations, i, spatial, 1)?,
-                    begin: 0,
-                    end: 0,
-                    x_stride: 0,
-                    y_stride: 0,
-                };
-                if axis.kernel < 1 || axis.stride < 1 || axis.dilation < 1 {
-                    return Err(s.shape_error("kernel, strides and dilations are at least 1"));
-                }
-                Ok(axis)
-            })
-            .collect()
+        let mut axes = Axes::new();
+        for i in 0..spatial {
+            let axis = Axis {
+                input: attribute(s, "extents", &dims[first..first + spatial], i, spatial, 1)?,
+                output: 0,
+                kernel: attribute(s, "kernel extents", self.kernel, i, spatial, 1)?,
+                stride: attribute(s, "strides", self.strides, i, spatial, 1)?,
+                dilation: attribute(s, "dilations", self.dilations, i, spatial, 1)?,
+                begin: 0,
+                end: 0,
+                x_stride: 0,
+                y_stride: 0,
+            };
+            if axis.kernel < 1 || axis.stride < 1 || axis.dilation < 1 {
+                return Err(s.shape_error("kernel, strides and dilations are at least 1"));
+            }
+            axes.push(axis);
+        }
+        Ok(axes)
     }
 
     /// Explicit padding of spatial axis `i`; `None` where it follows from extents.

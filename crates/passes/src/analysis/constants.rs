@@ -108,8 +108,8 @@ impl Constness {
     }
 
     /// Every such parameter, and its constant.
-    pub fn all_captured(&self) -> impl Iterator<Item = (OpId, ConstId)> + '_ {
-        self.captured.iter().map(|(&op, &entry)| (op, entry))
+    pub fn all_captured(&self) -> &HashMap<OpId, ConstId> {
+        &self.captured
     }
 
     /// The op that makes a value depend on the run; `None` for what follows from constants (and perhaps extents).
@@ -178,6 +178,19 @@ impl<'a> Constants<'a> {
     /// # Errors
     /// It is not constant.
     pub fn ty(&self, v: Value) -> Result<(DType, Vec<u64>), NotConstant> {
+        // Nothing to evaluate: most are constants as they are.
+        if let OpKind::Constant(c) = self.graph.kind(v.op)
+            && self.known.culprit(self.graph, v).is_none()
+        {
+            let dims = self.pool.dims(c.entry);
+            if dims
+                .iter()
+                .try_fold(1i64, |n, &d| n.checked_mul(d.max(1).try_into().ok()?))
+                .is_some()
+            {
+                return Ok((self.pool.dtype(c.entry), dims));
+            }
+        }
         self.with(v, true, |e, unknown| {
             let ty = (e.dtype(v).map_err(unsupported)?, e.dims(v).map_err(unsupported)?);
             if unknown.get() { Err(NotConstant::Depends { on: v.op }) } else { Ok(ty) }

@@ -7,20 +7,24 @@
 
 use super::{ask::Ask, cx::Cx, plan::Absorbed, reason::Role, resolve::resolve, search::Found};
 use crate::certify::{
-    self, Certificate, Compared, Demand, Reads, bind_data, own_factor, smallest, unit,
+    self, Certificate, Compared, Demand, Reads, evaluator, own_factor, smallest, unit,
 };
 use normfold_ir::{
     ConstData, DType, Graph, IdSet, OpId, OpKind, Use, Value,
     eval::{Binding, EvalError, Evaluator, Scalar, Tally},
 };
+use smallvec::{SmallVec, smallvec};
 use std::cell::RefCell;
+
+/// One position per axis.
+type Point = SmallVec<[u64; 4]>;
 
 /// What the path gave before the fold.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     data: Vec<(Value, Vec<u64>)>,
     /// Where each of `before` was taken.
-    points: Vec<(Value, Vec<u64>)>,
+    points: Vec<(Value, Point)>,
     before: Vec<f64>,
     /// What each of `before` may be off by because the elements it was computed from are rounded themselves.
     rounding: Vec<f64>,
@@ -145,8 +149,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     }
     let dtype = plan.absorbed.first().map_or(DType::F32, |a| stored_type(cx, a.op));
     let tally = Tally::default();
-    let mut e = Evaluator::new(g, pool);
-    bind_data(&mut e, cx.known, &data, dtype);
+    let mut e = evaluator((g, pool, cx.known), &data, dtype);
     let absorbers: Vec<OpId> = plan.absorbed.iter().map(|a| a.op).collect();
     let derived = |entry| matches!(pool.entry(entry).data, ConstData::Derived(_));
     let readers: Vec<OpId> = plan.constants.iter().map(|a| a.op).collect();
@@ -157,16 +160,16 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
             watch(&mut e, cx, at, &data, derived, &tally);
         }
     }
-    let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).flatten().map(|s| s.abs());
-    let own = found.own.iter().flat_map(|a| a.s.iter().zip(&a.t).map(|(s, t)| s.abs() + t.abs()));
+    let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).map(|s| largest(s));
+    let own = found.own.iter().map(|a| largest_of(&a.s, &a.t, |s, t| s.abs() + t.abs()));
     let factor = s.chain(own).fold(1.0f64, f64::max)
         * absorbers.iter().fold(1.0f64, |m, &op| m.max(own_factor(g, op)));
-    let mut points: Vec<(Value, Vec<u64>)> = Vec::new();
+    let mut points: Vec<(Value, Point)> = Vec::new();
     for &y in &found.outputs {
         let dims = e.dims(y)?;
         let at = match found.forward {
             false => positions(&dims, found.own.as_ref(), absorbers.len()),
-            true => certify::ends(&dims),
+            true => certify::ends(&dims).into_iter().map(Point::from_vec).collect(),
         };
         points.extend(at.into_iter().map(|p| (y, p)));
     }
@@ -203,8 +206,7 @@ pub(super) fn after(
     let _entered = tracing::debug_span!("certificate").entered();
     let Cx { g, pool, .. } = cx;
     let tally = Tally::default();
-    let mut e = Evaluator::new(g, pool);
-    bind_data(&mut e, cx.known, &sample.data, sample.dtype);
+    let mut e = evaluator((g, pool, cx.known), &sample.data, sample.dtype);
     let mut alpha = sample.amplification;
     for &op in sample.absorbers.iter().filter(|&&op| g.contains(op)) {
         // A linear op's factor of its product scales what a weight contributes.
@@ -233,8 +235,8 @@ pub(super) fn after(
     Ok(Ok(certificate))
 }
 
-fn operands(g: &Graph, op: OpId) -> Vec<Use> {
-    (0..g.num_operands(op)).map(|i| Use { user: op, operand: i as u32 }).collect()
+fn operands(g: &Graph, op: OpId) -> impl Iterator<Item = Use> + use<> {
+    (0..g.num_operands(op)).map(move |i| Use { user: op, operand: i as u32 })
 }
 
 /// The element type of the constants of an op.
@@ -274,6 +276,12 @@ fn watch<'a>(
     match g.kind(v.op) {
         _ if data.iter().any(|(bound, _)| *bound == v) => return,
         OpKind::Constant(c) if !wanted(c.entry) => return,
+        OpKind::Constant(c)
+            if cx.is_fixed(c.binding) && pool.dtype(c.entry).is_arithmetic_float() =>
+        {
+            e.bind(v, Binding::Stored { entry: c.entry, tally: Some(tally) });
+            return;
+        }
         OpKind::Constant(_) | OpKind::Parameter(_) | OpKind::Identity(_) => {}
         OpKind::Reshape(_) | OpKind::Squeeze(_) | OpKind::Unsqueeze(_) | OpKind::Flatten(_) => {}
         OpKind::Transpose(_) | OpKind::Dequantize(_) => {}
@@ -306,10 +314,7 @@ fn watch_integers<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, v: Value, tally: &'a Ta
     if !is_dequantized {
         return;
     }
-    let mut own = Evaluator::new(cx.g, cx.pool);
-    for (op, entry) in cx.known.all_captured() {
-        own.bind(Value::new(op, 0), Binding::Stored { entry, tally: None });
-    }
+    let own = Evaluator::new(cx.g, cx.pool).with_captured(cx.known.all_captured());
     let own = RefCell::new(own);
     let f = Box::new(move |index: &[u64]| {
         let x = own.borrow_mut().element(v, index).map_or(f64::NAN, |x| x.to_f64());
@@ -321,19 +326,19 @@ fn watch_integers<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, v: Value, tally: &'a Ta
 
 /// The sampled positions: channels with the largest scale and shift, each at the first corner and in the middle; more of
 /// them where several ops absorbed, so that each is looked at.
-fn positions(dims: &[u64], own: Option<&Ask>, absorbers: usize) -> Vec<Vec<u64>> {
+fn positions(dims: &[u64], own: Option<&Ask>, absorbers: usize) -> Vec<Point> {
     if dims.contains(&0) {
         return Vec::new();
     }
     let axis = own.and_then(|a| a.axes().first().copied()).filter(|&a| a < dims.len());
-    let largest = |v: &[f64]| {
-        let best = v.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
-        best.map_or(0, |(i, _)| i as u64)
+    let channel = |v: &[f64]| {
+        let most = largest(v);
+        v.iter().rposition(|x| x.abs() == most).unwrap_or(0) as u64
     };
-    let mut channels = vec![0];
+    let mut channels: SmallVec<[u64; 2]> = smallvec![0];
     if let (Some(axis), Some(own)) = (axis, own) {
         let n = dims[axis];
-        channels = vec![largest(&own.s).min(n - 1), largest(&own.t).min(n - 1)];
+        channels = smallvec![channel(&own.s).min(n - 1), channel(&own.t).min(n - 1)];
         if channels[0] == channels[1] {
             channels[1] = n - 1 - channels[0];
         }
@@ -344,10 +349,10 @@ fn positions(dims: &[u64], own: Option<&Ask>, absorbers: usize) -> Vec<Vec<u64>>
         channels.sort_unstable();
         channels.dedup();
     }
-    let mut all = Vec::new();
+    let mut all = Vec::with_capacity(2 * channels.len());
     for &c in &channels {
         for middle in [false, true] {
-            let mut p: Vec<u64> = dims.iter().map(|&d| if middle { d / 2 } else { 0 }).collect();
+            let mut p: Point = dims.iter().map(|&d| if middle { d / 2 } else { 0 }).collect();
             if let Some(axis) = axis {
                 p[axis] = c;
             }
@@ -356,6 +361,33 @@ fn positions(dims: &[u64], own: Option<&Ask>, absorbers: usize) -> Vec<Vec<u64>>
     }
     all.dedup();
     all
+}
+
+/// The largest magnitude; 0 of none.
+fn largest(v: &[f64]) -> f64 {
+    largest_of(v, v, |x, _| x.abs())
+}
+
+/// The largest of what `f` gives of pairs, which is not negative; 0 of none.
+fn largest_of(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> f64 {
+    let (a, a_rest) = a.as_chunks::<4>();
+    let (b, b_rest) = b.as_chunks::<4>();
+    let raise = |most: &mut f64, x: f64| {
+        if x > *most {
+            *most = x;
+        }
+    };
+    // Four at once do not wait for each other.
+    let mut most = [0.0; 4];
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..4 {
+            raise(&mut most[i], f(a[i], b[i]));
+        }
+    }
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        raise(&mut most[0], f(a, b));
+    }
+    most.into_iter().fold(0.0, f64::max)
 }
 
 /// Extents of the data of an absorbing op: one batch, all channels, and room for an interior and a border.

@@ -111,7 +111,12 @@ impl<'a> Cx<'a> {
         self.known.culprit(self.g, v).is_none()
     }
 
-    pub(super) fn frees(self, binding: Binding) -> bool {
+    /// Whether a constant that is bound so has its elements at every run.
+    pub(super) fn is_fixed(self, binding: Binding) -> bool {
+        binding == Binding::Fixed || self.frees(binding)
+    }
+
+    fn frees(self, binding: Binding) -> bool {
         self.freeze && binding == Binding::Overridable
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::NotConstant;
 use normfold_ir::{
-    Binding, ConstId, ElementMap, Graph, IdSet, MapTerm, OpId, OpKind, Use, Value, eval::Tensor,
+    ConstId, ElementMap, Graph, IdSet, MapTerm, OpId, OpKind, Use, Value, eval::Tensor,
 };
 
 /// A value that is a constant.
@@ -69,7 +69,7 @@ pub(super) fn resolve(
     loop {
         exclusive &= g.value_uses(v).all(|w| w == u || erased.contains(&w.user));
         match g.kind(v.op) {
-            OpKind::Constant(c) if c.binding == Binding::Fixed || cx.frees(c.binding) => {
+            OpKind::Constant(c) if cx.is_fixed(c.binding) => {
                 let held = Held { op: v.op, entry: c.entry, exclusive };
                 return held.seen(cx, first, what, plain, views).map(Some);
             }
@@ -127,14 +127,14 @@ impl Held {
         views: Vec<(Vec<u64>, Vec<usize>)>,
     ) -> Result<Resolved, FoldReason> {
         let Self { op, entry, exclusive } = self;
-        let stored = cx.pool.dims(entry);
-        let dims = match plain {
-            true => stored.clone(),
-            false => cx.constants().ty(first).map_err(|e| not_constant(cx.g, first, what, e))?.1,
-        };
+        if plain {
+            let dims = cx.pool.dims(entry);
+            return Ok(Resolved { op, entry, exclusive, computed: false, views, dims });
+        }
+        let dims = cx.constants().ty(first).map_err(|e| not_constant(cx.g, first, what, e))?.1;
         let r = Resolved { op, entry, exclusive, computed: false, views, dims };
         // A copy has the order and shape that the reader sees.
-        let movable = !exclusive && r.is_view(&stored) && cx.allow_copy;
+        let movable = !exclusive && cx.allow_copy && r.is_view(&cx.pool.dims(entry));
         if movable && cx.pool.is_present(entry) && cx.pool.byte_len(entry) <= cx.copy_limit {
             return match computed(cx, first, first, what) {
                 Ok(copy) => Ok(Resolved { op, ..copy }),
@@ -172,7 +172,7 @@ pub(super) fn values(cx: Cx<'_>, at: Use, what: Role) -> Result<Option<Values>, 
     let Some(v) = cx.g.operand(at.user, at.operand as usize) else { return Ok(None) };
     let refuse = |e| not_constant(cx.g, v, what, e);
     if let OpKind::Constant(c) = cx.g.kind(v.op)
-        && (c.binding == Binding::Fixed || cx.frees(c.binding))
+        && cx.is_fixed(c.binding)
     {
         let (pool, entry) = (cx.pool, c.entry);
         let elements = match pool.is_present(entry) {

@@ -3,7 +3,7 @@
 //! Positions include every corner, where padding enters. Data is at most 1, so elements count as they are.
 
 use super::linear::{Facts, LinearOp};
-use crate::certify::{self, Certificate, Compared, Demand, Reads, bind_data, own_factor};
+use crate::certify::{self, Certificate, Compared, Demand, Reads, own_factor};
 use normfold_ir::{
     ChannelMap, ConstPool, DType, OpId, Value,
     eval::{Binding, EvalError, Evaluator, Tally},
@@ -43,10 +43,15 @@ pub(super) fn before(
     Ok(Sample { dtype: kept.dtype, before: both.collect(), dims, points })
 }
 
-/// Binds the data of a linear op.
-fn bind<'a>(e: &mut Evaluator<'a>, facts: Facts<'a>, data: Option<Value>, l: (DType, &[u64])) {
+/// An evaluator, on data of a linear op.
+fn evaluator<'a>(
+    facts: Facts<'a>,
+    pool: &'a ConstPool,
+    data: Option<Value>,
+    l: (DType, &[u64]),
+) -> Evaluator<'a> {
     let data = data.map(|x| (x, l.1.to_vec()));
-    bind_data(e, facts.known, data.as_slice(), l.0);
+    certify::evaluator((facts.g, pool, facts.known), data.as_slice(), l.0)
 }
 
 /// The extents of the result on data of those extents.
@@ -56,8 +61,7 @@ fn result_dims(
     l: &LinearOp,
     dims: &[u64],
 ) -> Result<Vec<u64>, EvalError> {
-    let mut e = Evaluator::new(facts.g, pool);
-    bind(&mut e, facts, facts.g.operand(l.op, l.data), (l.dtype, dims));
+    let mut e = evaluator(facts, pool, facts.g.operand(l.op, l.data), (l.dtype, dims));
     e.dims(Value::new(l.op, 0))
 }
 
@@ -72,8 +76,7 @@ fn values(
 ) -> Result<Vec<(f64, Reads)>, EvalError> {
     let g = facts.g;
     let tally = Tally::default();
-    let mut e = Evaluator::new(g, pool);
-    bind(&mut e, facts, g.operand(op, data), (dtype, dims));
+    let mut e = evaluator(facts, pool, g.operand(op, data), (dtype, dims));
     for (_, v) in g.operands(op).enumerate().filter(|(i, _)| *i != data) {
         let constant = v.map(|v| facts.source(v));
         if let Some((v, entry)) = constant.and_then(|v| Some((v, facts.entry(v)?))) {

@@ -45,7 +45,8 @@ const FUNCTION: Numbers =
 /// What becomes of records, in their order: a new content, or `None` when the record goes.
 #[derive(Default)]
 struct Edits<'c> {
-    list: Vec<(u32, Option<Content<'c>>)>,
+    /// Boxed: most records of a large model may go, and those that do take no room.
+    list: Vec<(u32, Option<Box<Content<'c>>>)>,
     /// Those before are written.
     at: usize,
 }
@@ -53,7 +54,7 @@ struct Edits<'c> {
 impl<'c> Edits<'c> {
     /// Notes the edit of a record beyond all noted ones.
     fn push(&mut self, record: u32, content: Option<Content<'c>>) {
-        self.list.push((record, content));
+        self.list.push((record, content.map(Box::new)));
     }
 
     /// The edit of a record, which is written now; usually the next one.
@@ -63,7 +64,7 @@ impl<'c> Edits<'c> {
         }
         let edit = self.list.get_mut(self.at)?;
         self.at += 1;
-        Some(edit.1.take())
+        Some(edit.1.take().map(|content| *content))
     }
 }
 
