@@ -5,7 +5,7 @@ import json
 import warnings
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -31,7 +31,6 @@ class Form:
     channels_last: bool = False
     dynamic: object = None
     preserve: tuple = ()
-    kwargs: dict = field(default_factory=dict)
 
 
 def seed_of(name):
@@ -50,8 +49,7 @@ def export(model, args, form=Form()):
     if form.channels_last:
         model = model.to(memory_format=torch.channels_last)
     args = cast(args, form.dtype)
-    program = torch.export.export(
-        model, args, cast(form.kwargs, form.dtype), dynamic_shapes=form.dynamic, preserve_module_call_signature=form.preserve)
+    program = torch.export.export(model, args, dynamic_shapes=form.dynamic, preserve_module_call_signature=form.preserve)
     return program.run_decompositions() if form.decompose else program
 
 

@@ -4,7 +4,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from programs import Form
-from zoo import B1, B2, BOTH, DECOMPOSED, PLAIN, Net, buffer, case, chain, data, image
+from zoo import B1, B2, BOTH, PLAIN, Net, buffer, case, chain, data, image
 
 C = nn.Conv2d
 BATCH = torch.export.Dim("batch", min=2, max=64)
