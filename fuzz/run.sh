@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(onnx text pipeline external archive hdf5 keras)
+[ ${#targets[@]} -gt 0 ] || targets=(onnx text pipeline external archive hdf5 keras pt2)
 
 if ! cargo +nightly --version >/dev/null 2>&1; then
     echo 'no nightly toolchain: libFuzzer is not run, the suite alone tries seeds, findings and mutations'
@@ -43,6 +43,7 @@ for target in "${targets[@]}"; do
         onnx) folders+=(tests/models) ;;
         text) folders+=(tests/golden) ;;
         hdf5 | keras) folders+=(tests/models/keras) ;;
+        pt2) folders+=(tests/models/torch) ;;
     esac
     printf '\n==> %s, %s seconds\n' "$target" "$seconds"
     # A leak is no finding here, an input of seconds or of gigabytes is.

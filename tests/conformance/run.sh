@@ -18,4 +18,4 @@ venv=${NORMFOLD_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/normfold/conformance}
 environment "$here/requirements.txt" "$venv"
 
 export PYTHONDONTWRITEBYTECODE=1
-exec "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir "$here" --ignore "$here/keras" "$here" "$@"
+exec "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir "$here" --ignore "$here/keras" --ignore "$here/torch" "$here" "$@"

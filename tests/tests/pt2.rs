@@ -265,6 +265,191 @@ fn what_is_no_program_of_this_version_is_one_clear_error() {
     }
 }
 
+/// A program of one edit: it opens or it does not, and what opens folds into one that opens.
+fn survives(what: &str, bytes: Vec<u8>) -> Option<Report> {
+    let driver = Driver::new();
+    let input = |bytes| Input::Bytes { name: what.into(), bytes };
+    let mut opened = driver.open(input(bytes)).ok()?;
+    let dir = tempfile::tempdir().expect("a folder");
+    let to = dir.path().join("out.pt2");
+    let pipeline = driver.parse_pipeline("default").expect("a pipeline");
+    let (run, save) = (RunOptions::default(), SaveOptions::default());
+    let report = driver
+        .run_and_save(&mut opened, &pipeline, &to, &run, &save, &mut [])
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
+    open(Input::Path(to));
+    Some(report)
+}
+
+#[test]
+fn what_an_argument_cannot_be_leaves_its_node_alone() {
+    let model = "models/model.json";
+    let every: [(&str, Edit<'_>, Option<u64>); 12] = [
+        ("a negative stride", &|t| t.replace("\"as_ints\": [1, 1]", "\"as_ints\": [-1, 1]"), None),
+        ("a stride of 0", &|t| t.replace("\"as_ints\": [1, 1]", "\"as_ints\": [0, 1]"), None),
+        (
+            "a stride without end",
+            &|t| t.replace("\"as_ints\": [1, 1]", "\"as_ints\": [9223372036854775807, 1]"),
+            None,
+        ),
+        ("too many strides", &|t| t.replace("\"as_ints\": [1, 1]", "\"as_ints\": [1, 1, 1]"), None),
+        (
+            "a number of groups",
+            &|t| t.replace("\"as_int\": 8}, \"kind\"", "\"as_int\": -8}, \"kind\""),
+            None,
+        ),
+        (
+            "text for an epsilon",
+            &|t| t.replace("\"as_float\": 1e-05", "\"as_string\": \"1e-05\""),
+            Some(0),
+        ),
+        ("no epsilon", &|t| t.replace("\"name\": \"eps\"", "\"name\": \"eqs\""), Some(0)),
+        (
+            "an epsilon that is none",
+            &|t| t.replace("\"as_float\": 1e-05", "\"as_float\": NaN"),
+            Some(0),
+        ),
+        (
+            "training unknown",
+            &|t| t.replace("\"name\": \"training\"", "\"name\": \"drilling\""),
+            Some(0),
+        ),
+        (
+            "padding of no kind",
+            &|t| t.replace("\"as_string\": \"same\"", "\"as_string\": \"most\""),
+            Some(2),
+        ),
+        (
+            "no weight",
+            &|t| t.replace("{\"name\": \"weight\", \"arg\"", "{\"name\": \"heavy\", \"arg\""),
+            Some(0),
+        ),
+        (
+            "extents of types without end",
+            &|t| t.replace("{\"as_int\": 2}", "{\"as_int\": 9223372036854775807}"),
+            None,
+        ),
+    ];
+    for (what, edit, folded) in every {
+        let before = patched("net", &[(model, Some(&|t: &str| t.to_owned()))]);
+        let bytes = patched("net", &[(model, Some(edit))]);
+        assert!(before != bytes, "{what}: nothing was edited");
+        let report = survives(what, bytes);
+        if let Some(folded) = folded {
+            assert_eq!(report.map(|r| r.batch_norms.folded), Some(folded), "{what}");
+        }
+    }
+}
+
+#[test]
+fn views_that_cannot_be_are_one_clear_error() {
+    let weights = "data/weights/model_weights_config.json";
+    let first = |t: &str, from: &str, to: &str| t.replacen(from, to, 1);
+    let every: [(&str, Edit<'_>, &str); 6] = [
+        (
+            "an offset behind the end",
+            &|t| {
+                first(
+                    t,
+                    "\"storage_offset\": {\"as_int\": 0}",
+                    "\"storage_offset\": {\"as_int\": 1}",
+                )
+            },
+            "reaches beyond",
+        ),
+        (
+            "an offset without end",
+            &|t| {
+                first(
+                    t,
+                    "\"storage_offset\": {\"as_int\": 0}",
+                    "\"storage_offset\": {\"as_int\": 9223372036854775807}",
+                )
+            },
+            "reaches beyond",
+        ),
+        (
+            "strides without end",
+            &|t| {
+                first(
+                    t,
+                    "\"strides\": [{\"as_int\": 27}",
+                    "\"strides\": [{\"as_int\": 9223372036854775807}",
+                )
+            },
+            "reaches beyond",
+        ),
+        (
+            "a negative extent",
+            &|t| first(t, "\"sizes\": [{\"as_int\": 8}", "\"sizes\": [{\"as_int\": -8}"),
+            "",
+        ),
+        ("another type", &|t| first(t, "\"dtype\": 7", "\"dtype\": 13"), "the graph reads a"),
+        ("no name of a file", &|t| first(t, "\"path_name\"", "\"no_name\""), "no path_name"),
+    ];
+    for (what, edit, expected) in every {
+        let bytes = patched("net", &[(weights, Some(edit))]);
+        match expected {
+            // Without a type of its own it is no constant, and what reads it is left alone.
+            "" => drop(survives(what, bytes)),
+            expected => {
+                let message = refused(bytes);
+                assert!(message.contains(expected), "{what}: {message:?} lacks {expected:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_contradicts_itself_is_one_clear_error() {
+    let model = "models/model.json";
+    let deep = |n: usize| {
+        format!("{}{{\"as_none\": true}}{}", "{\"as_optional_tensor\": ".repeat(n), "}".repeat(n))
+    };
+    let none = "{\"as_none\": true}";
+    let within = deep(300);
+    let beyond = deep(500);
+    let order = |_: &str| "big".to_owned();
+    let every: [(&str, Edit<'_>, &str); 7] = [
+        (
+            model,
+            &|t| t.replacen("\"name\": \"running_var\"", "\"name\": \"running_mean\"", 1),
+            "two arguments",
+        ),
+        (
+            model,
+            &|t| {
+                t.replace(
+                    "\"outputs\": [{\"as_tensor\": {\"name\": \"relu_\"}}]",
+                    "\"outputs\": [{\"as_tensor\": {\"name\": \"conv2d\"}}]",
+                )
+            },
+            "two nodes give",
+        ),
+        (model, &|t| t.replacen(none, &beyond, 1), "nest"),
+        (model, &|t| t.replacen("\"nodes\"", "\"knots\"", 1), "`nodes` is not there"),
+        (
+            model,
+            &|t| t.replacen("\"input_specs\": [", "\"input_specs\": [{\"user_input\": {}}, ", 1),
+            "input_specs for",
+        ),
+        (
+            model,
+            &|t| t.replacen("\"parameter_name\": ", "\"parameter_game\": ", 1),
+            "`parameter_name` is not there",
+        ),
+        ("byteorder", &order, "big-endian"),
+    ];
+    for (member, edit, expected) in every {
+        let message = refused(patched("net", &[(member, Some(edit))]));
+        assert!(message.contains(expected), "{message:?} lacks {expected:?}");
+    }
+    let nested: Edit<'_> = &|t| t.replacen(none, &within, 1);
+    assert!(
+        survives("nested within the limit", patched("net", &[(model, Some(nested))])).is_some()
+    );
+}
+
 #[test]
 fn pickled_weights_are_absent() {
     let pickled = |t: &str| t.replace("\"use_pickle\": false", "\"use_pickle\": true");

@@ -11,7 +11,7 @@
 //! - `origin` is the index of the node.
 //!
 //! A program is written back by patching: `export` finds what became of each node and parameter, `rewrite` edits the JSON,
-//! `storage` the bytes of weights. References of the form `schema.X` are to the dataclasses of the program's schema, as
+//! `layout` where elements lie in another order than before, `storage` the bytes of weights. References of the form `schema.X` are to the dataclasses of the program's schema, as
 //! PyTorch publishes it. `docs/formats.md` lists the facts of the format.
 
 mod alias;
@@ -19,6 +19,7 @@ mod capabilities;
 mod document;
 mod export;
 mod import;
+mod layout;
 mod ops;
 mod program;
 mod rewrite;

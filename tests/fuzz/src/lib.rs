@@ -13,6 +13,7 @@ mod onnx;
 mod onnx_mutate;
 mod onnx_words;
 mod pipeline;
+mod pt2;
 mod random;
 mod run;
 mod text;
@@ -42,7 +43,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target {
         name: "onnx",
         run: onnx::run,
@@ -95,6 +96,12 @@ pub const TARGETS: [Target; 7] = [
             ("tests/models/keras", "keras"),
             ("tests/models/keras", "h5"),
         ],
+    },
+    Target {
+        name: "pt2",
+        run: pt2::run,
+        mutate: pt2::mutate,
+        folders: &[("fuzz/seeds/pt2", ""), ("fuzz/found/pt2", ""), ("tests/models/torch", "pt2")],
     },
 ];
 

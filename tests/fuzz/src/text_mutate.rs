@@ -186,9 +186,90 @@ const KERAS: &[&str] = &[
     "\"",
 ];
 
+/// Words of PyTorch programs.
+const TORCH: &[&str] = &[
+    "torch.ops.aten.relu_.default",
+    "torch.ops.aten.add_.Tensor",
+    "torch.ops.aten.add.Tensor",
+    "torch.ops.aten.mul.Tensor",
+    "torch.ops.aten.view.default",
+    "torch.ops.aten.as_strided.default",
+    "torch.ops.aten.cat.default",
+    "torch.ops.aten.split.Tensor",
+    "torch.ops.aten.permute.default",
+    "torch.ops.aten.expand.default",
+    "torch.ops.aten.clone.default",
+    "torch.ops.aten.pad.default",
+    "torch.ops.aten.max_pool2d.default",
+    "torch.ops.aten.conv2d.padding",
+    "torch.ops.aten.convolution.default",
+    "torch.ops.aten.linear.default",
+    "torch.ops.aten.mm.default",
+    "torch.ops.aten.batch_norm.default",
+    "torch.ops.higher_order.cond",
+    "as_none",
+    "as_tensor",
+    "as_tensors",
+    "as_optional_tensor",
+    "as_optional_tensors",
+    "as_nested_tensors",
+    "as_int",
+    "as_ints",
+    "as_sym_int",
+    "as_sym_ints",
+    "as_name",
+    "as_float",
+    "as_floats",
+    "as_bool",
+    "as_string",
+    "as_expr",
+    "as_graph",
+    "as_string_to_argument",
+    "parameter",
+    "buffer",
+    "tensor_constant",
+    "user_input",
+    "user_output",
+    "buffer_mutation",
+    "parameter_mutation",
+    "weight",
+    "bias",
+    "input",
+    "self",
+    "other",
+    "size",
+    "shape",
+    "stride",
+    "strides",
+    "sizes",
+    "storage_offset",
+    "use_pickle",
+    "path_name",
+    "dtype",
+    "layout",
+    "running_mean",
+    "training",
+    "null",
+    "true",
+    "false",
+    "NaN",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+];
+
 /// Changes JSON.
 pub(crate) fn json(data: &mut Vec<u8>, random: &mut Random) {
     mutate(data, random, KERAS);
+}
+
+/// Changes the JSON of a PyTorch program.
+pub(crate) fn program(data: &mut Vec<u8>, random: &mut Random) {
+    mutate(data, random, TORCH);
 }
 
 #[derive(PartialEq)]

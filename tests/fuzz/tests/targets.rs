@@ -124,6 +124,11 @@ fn keras() {
     target("keras", 600);
 }
 
+#[test]
+fn pt2() {
+    target("pt2", 1000);
+}
+
 /// The fuzzer's programs are those of the targets, and each has seeds.
 #[test]
 fn every_target_has_a_program() {

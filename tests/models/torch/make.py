@@ -2,12 +2,16 @@
 """The PyTorch programs of tests/models/torch: random weights, nothing downloaded.
 
     python make.py [NAME...]
+    python make.py --seeds          writes fuzz/seeds/pt2 instead: small ones, without what only Python reads
 
 Needs PyTorch (CPU) of a release whose archives have schema version 8. Traces of where a call stands in Python are left out of
 the files.
 """
+import io
+import json
 import sys
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -147,6 +151,74 @@ class Control(nn.Module):
         return torch.cond(x.sum() > 0, lambda x: self.hidden(self.inner(x)), lambda x: x * 2, (x,))
 
 
+def function(f, **members):
+    """A module of a function of itself and of the input."""
+    module = nn.Module()
+    for name, member in members.items():
+        setattr(module, name, member)
+    module.forward = lambda x: f(module, x)
+    return module
+
+
+def layers(s, x):
+    return F.relu(s.norm(s.conv(x)), inplace=True)
+
+
+def moves(s, x):
+    a, b = s.conv(x).split([1, 3], 1)
+    x = torch.cat([b, a], 1).transpose(2, 3).contiguous().view(1, 4, -1).unflatten(2, (2, 2))
+    return s.norm(F.pad(x, (1, 1, 0, 1), mode="reflect").mean((2, 3), keepdim=True)) * 2.0
+
+
+def products(s, x):
+    x = s.n1(x @ s.w) + s.c
+    return s.n2(torch.addmm(s.c, x, s.w, alpha=2.0))
+
+
+def updates(s, x):
+    y = s.conv(x)
+    s.count.add_(1)
+    z = s.norm(y)
+    z.view(-1)[:2].add_(1.0)
+    return z, y, s.conv(x * s.count)
+
+
+def seeds():
+    """Name, module, shape of the input, and whether it is decomposed, of programs for the fuzzer."""
+    conv = lambda: nn.Conv2d(2, 4, 1, bias=False)  # noqa: E731
+    yield "layers", function(layers, conv=nn.Conv2d(2, 2, 2, padding="same"), norm=nn.BatchNorm2d(2)), (1, 2, 3, 3), False
+    yield "decomposed", function(layers, conv=conv(), norm=nn.BatchNorm2d(4)), (1, 2, 2, 2), True
+    yield "linear", nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), (2, 3), True
+    yield "moves", function(moves, conv=conv(), norm=nn.BatchNorm2d(4)), (1, 2, 2, 2), False
+    square = {"w": nn.Parameter(torch.eye(3).t()), "c": nn.Parameter(torch.zeros(3))}
+    yield "products", function(products, **square, n1=nn.BatchNorm1d(3), n2=nn.BatchNorm1d(3, affine=False)), (2, 3), False
+    module = function(updates, conv=conv(), norm=nn.BatchNorm2d(4))
+    module.register_buffer("count", torch.ones(()))
+    yield "updates", module, (1, 2, 2, 2), False
+    yield "training", nn.Sequential(conv(), nn.BatchNorm2d(4)).train(), (2, 2, 2, 2), False
+    up = nn.Sequential(nn.ConvTranspose2d(2, 2, 2), nn.BatchNorm2d(2), nn.ReLU(), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
+    yield "transposed", up, (1, 2, 1, 1), False
+
+
+def seed(program, to):
+    """Writes a program without metadata, sample inputs and signatures of modules."""
+    def bare(value):
+        if isinstance(value, dict):
+            return {k: bare(v) for k, v in value.items() if k not in ("metadata", "module_call_graph", "is_hop_single_tensor_return")}
+        return [bare(v) for v in value] if isinstance(value, list) else value
+
+    whole = io.BytesIO()
+    torch.export.save(program, whole)
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(to, "w") as new:
+        for name in old.namelist():
+            data, rest = old.read(name), name.split("/", 1)[1]
+            if not rest.startswith(("models/", "archive_", "data/weights/", "data/constants/")):
+                continue
+            if rest.endswith(".json"):
+                data = json.dumps(bare(json.loads(data)), separators=(",", ":")).encode()
+            new.writestr(zipfile.ZipInfo(f"p/{rest}"), data)
+
+
 def randomise(model, seed):
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -209,6 +281,14 @@ def build(name):
 
 
 def main():
+    if sys.argv[1:] == ["--seeds"]:
+        for name, module, shape, decompose in seeds():
+            randomise(module, zlib.crc32(name.encode()))
+            if name != "training":
+                module.eval()
+            program = torch.export.export(module, (torch.ones(shape),))
+            seed(program.run_decompositions() if decompose else program, HERE.parents[2] / "fuzz/seeds/pt2" / name)
+        return
     for name in sys.argv[1:] or MODELS:
         torch.export.save(build(name), HERE / f"{name}.pt2")
         print(name, (HERE / f"{name}.pt2").stat().st_size)

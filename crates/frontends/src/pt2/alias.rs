@@ -3,7 +3,7 @@
 //! An op may overwrite what it reads (`relu_`, `add_`), and a result may be a view of an operand. Values that may share
 //! memory form a group; where what is known of an op does not rule sharing out, it is assumed. An update is *private* when
 //! no value of its group from before it is read behind it, and none belongs to the caller or to the model: then it is the
-//! functional op. Else it is *seen*, and the names of its group mean different things at different places.
+//! functional op, where there is one. Else it is *seen*, and the names of its group mean different things at different places.
 
 use super::program::aten;
 use std::collections::{HashMap, HashSet};
@@ -13,6 +13,10 @@ pub(super) struct Call<'a> {
     pub(super) effect: Effect,
     pub(super) reads: Vec<&'a str>,
     pub(super) results: Vec<&'a str>,
+    /// What it overwrites of that besides: statistics that a batch norm keeps.
+    pub(super) state: Vec<&'a str>,
+    /// Whether it has to stay an update in place, because no other op gives the same as a result of its own.
+    pub(super) stays: bool,
 }
 
 /// What came of it.
@@ -52,13 +56,11 @@ const FRESH: &[&str] = &[
     "bmm",
     "matmul",
     "baddbmm",
-    "einsum",
     "batch_norm",
     "_native_batch_norm_legit_no_training",
     "layer_norm",
     "native_layer_norm",
     "group_norm",
-    "instance_norm",
     "rms_norm",
     "add",
     "sub",
@@ -132,6 +134,7 @@ const FRESH: &[&str] = &[
     "norm",
     "linalg_vector_norm",
     "clone",
+    "lift_fresh_copy",
     "constant_pad_nd",
     "upsample_nearest1d",
     "upsample_nearest2d",
@@ -182,8 +185,17 @@ pub(super) fn effect(target: &str) -> Effect {
     }
     let Some((name, overload)) = aten(target) else { return Effect::Unknown };
     let overwrites = name.ends_with('_') && !name.ends_with("__") || name.starts_with("__i");
-    if overload.contains("out") || overload.contains("_copy") {
+    // These overwrite several operands, or another than the first, or let an operand become a view of another.
+    let several =
+        ["_foreach", "_fused", "fused_moving_avg", "_amp", "rrelu_with_noise", "set_", "resize"];
+    if overload.contains("out")
+        || overload.contains("_copy")
+        || several.iter().any(|s| name.starts_with(s))
+    {
         Effect::Unknown
+    } else if name == "detach_" {
+        // It tells autograd something, and has the elements that it had.
+        Effect::View
     } else if overwrites {
         Effect::InPlace
     } else if name.contains("batch_norm") && !FRESH.contains(&name) {
@@ -232,6 +244,38 @@ struct Known {
     last: Option<usize>,
 }
 
+/// What is known of the values of a group, for the question whether an update is seen.
+#[derive(Default)]
+struct Spans {
+    /// Whether the caller or the model owns one of them.
+    owned: bool,
+    /// Where one is made and where it is read last, by the former; the latter is the largest up to here.
+    spans: Vec<(usize, usize)>,
+}
+
+impl Spans {
+    fn new(members: impl Iterator<Item = Known>) -> Self {
+        let mut all = Self::default();
+        for Known { made, last } in members {
+            all.owned |= made.is_none();
+            all.spans.extend(made.zip(last));
+        }
+        all.spans.sort_unstable();
+        let mut largest = 0;
+        for (_, last) in &mut all.spans {
+            largest = largest.max(*last);
+            *last = largest;
+        }
+        all
+    }
+
+    /// Whether a value from before that node is read behind it.
+    fn cross(&self, at: usize) -> bool {
+        let before = self.spans.partition_point(|(made, _)| *made < at);
+        before.checked_sub(1).and_then(|i| self.spans.get(i)).is_some_and(|(_, last)| *last > at)
+    }
+}
+
 /// Finds the updates that are seen. `inputs` are names that belong to the caller or to the model, `outputs` what is given back.
 pub(super) fn analyse<'a>(
     calls: &[Call<'a>],
@@ -251,7 +295,10 @@ pub(super) fn analyse<'a>(
     for name in inputs {
         number(name, &mut values, &mut groups);
     }
-    let mut updates: Vec<(usize, Vec<usize>)> = Vec::new();
+    let mut updates: Vec<(usize, usize, bool)> = Vec::new();
+    // State that is overwritten, and every read.
+    let mut kept: Vec<(usize, usize)> = Vec::new();
+    let mut reads_of: Vec<(usize, usize)> = Vec::new();
     for (at, call) in calls.iter().enumerate() {
         let reads: Vec<usize> =
             call.reads.iter().map(|n| number(n, &mut values, &mut groups)).collect();
@@ -259,6 +306,7 @@ pub(super) fn analyse<'a>(
             if let Some(v) = values.get_mut(read) {
                 v.last = Some(at);
             }
+            reads_of.push((at, read));
         }
         let results: Vec<usize> =
             call.results.iter().map(|n| number(n, &mut values, &mut groups)).collect();
@@ -269,18 +317,18 @@ pub(super) fn analyse<'a>(
         }
         let shared = match call.effect {
             Effect::Fresh => 0,
-            Effect::InPlace => {
-                updates.push((at, reads.iter().take(1).copied().collect()));
-                1
-            }
-            Effect::View => reads.len(),
-            Effect::Unknown => {
-                updates.push((at, reads.clone()));
-                reads.len()
-            }
+            Effect::InPlace => 1,
+            Effect::View | Effect::Unknown => reads.len(),
         };
-        for &read in reads.iter().take(shared) {
-            results.iter().for_each(|&result| groups.join(read, result));
+        match call.effect {
+            Effect::InPlace => updates.extend(reads.first().map(|&read| (at, read, call.stays))),
+            Effect::Unknown => updates.extend(reads.iter().map(|&read| (at, read, false))),
+            Effect::Fresh | Effect::View => {}
+        }
+        kept.extend(call.state.iter().map(|n| (at, number(n, &mut values, &mut groups))));
+        let mut alike = reads.iter().take(shared).chain(&results);
+        if let (Some(&first), false) = (alike.next(), shared == 0 || results.is_empty()) {
+            alike.for_each(|&other| groups.join(first, other));
         }
     }
     for name in outputs {
@@ -288,29 +336,39 @@ pub(super) fn analyse<'a>(
         if let Some(v) = values.get_mut(v) {
             v.last = Some(calls.len());
         }
+        reads_of.push((calls.len(), v));
     }
-    let mut members: HashMap<usize, Vec<usize>> = HashMap::new();
-    for v in 0..values.len() {
-        members.entry(groups.find(v)).or_default().push(v);
+    let mut members: HashMap<usize, Vec<Known>> = HashMap::new();
+    for (v, known) in values.iter().enumerate() {
+        members.entry(groups.find(v)).or_default().push(*known);
     }
     let mut effects = Effects::default();
     let mut pinned: HashSet<usize> = HashSet::new();
-    for (at, targets) in updates {
-        for target in targets {
-            let group = groups.find(target);
-            let visible = |&v: &usize| match values.get(v) {
-                Some(Known { made: None, .. }) => true,
-                Some(Known { made: Some(made), last }) => {
-                    *made < at && last.is_some_and(|last| last > at)
-                }
-                None => false,
-            };
-            if members.get(&group).into_iter().flatten().any(visible) {
-                pinned.insert(group);
-                effects.seen.push(at);
-            }
+    let mut spans: HashMap<usize, Spans> = HashMap::new();
+    for (at, target, stays) in updates {
+        let group = groups.find(target);
+        let spans = spans
+            .entry(group)
+            .or_insert_with(|| Spans::new(members.get(&group).into_iter().flatten().copied()));
+        if stays || spans.owned || spans.cross(at) {
+            pinned.insert(group);
+            effects.seen.push(at);
         }
     }
+    // Of state that one node alone knows it cannot be told when it changes.
+    let mut readers: HashMap<usize, (usize, bool)> = HashMap::new();
+    for (at, read) in reads_of {
+        let known = readers.entry(groups.find(read)).or_insert((at, false));
+        known.1 |= known.0 != at;
+    }
+    for (at, state) in kept {
+        let group = groups.find(state);
+        if readers.get(&group).is_some_and(|(_, several)| *several) {
+            pinned.insert(group);
+            effects.seen.push(at);
+        }
+    }
+    effects.seen.sort_unstable();
     effects.seen.dedup();
     let of_pinned = |v: usize, groups: &mut Groups| pinned.contains(&groups.find(v));
     effects.pinned =
@@ -330,6 +388,8 @@ mod tests {
                 effect: effect(target),
                 reads: words(reads),
                 results: words(results),
+                state: Vec::new(),
+                stays: false,
             })
             .collect();
         analyse(&calls, ["x", "w"].into_iter(), outputs.split_whitespace())
@@ -378,5 +438,52 @@ mod tests {
         assert_eq!(effect("torch.ops.aten.__iand__.Tensor"), Effect::InPlace);
         assert_eq!(effect("torch.ops.aten.add.out"), Effect::Unknown);
         assert_eq!(effect("_operator.mul"), Effect::Unknown);
+        assert_eq!(effect("torch.ops.aten._foreach_add_.Scalar"), Effect::Unknown);
+        assert_eq!(effect("torch.ops.aten.set_.source_Tensor"), Effect::Unknown);
+        assert_eq!(effect("torch.ops.aten.einsum.default"), Effect::View);
+    }
+
+    #[test]
+    fn state_is_seen_where_others_read_it() {
+        let norm = |reads: Vec<&'static str>, result| Call {
+            effect: Effect::Fresh,
+            reads,
+            results: vec![result],
+            state: vec!["w"],
+            stays: false,
+        };
+        let one = [norm(vec!["x", "w"], "y")];
+        let both = [norm(vec!["x", "w"], "y"), norm(vec!["y", "w"], "z")];
+        let run = |calls, out| analyse(calls, ["x", "w"].into_iter(), [out].into_iter());
+        assert!(run(&one, "y").seen.is_empty());
+        let seen = run(&both, "z");
+        assert_eq!(seen.seen, [0, 1]);
+        assert!(seen.pinned.contains("w") && !seen.pinned.contains("x"));
+        assert_eq!(run(&one, "w").seen, [0]);
+    }
+
+    #[test]
+    fn many_updates_of_one_group_take_no_square_of_them() {
+        let names: Vec<String> = (0..60_000).map(|i| format!("v{i}")).collect();
+        let mut calls: Vec<Call<'_>> = Vec::new();
+        for pair in names.windows(2) {
+            calls.push(Call {
+                effect: if calls.is_empty() { Effect::Fresh } else { Effect::InPlace },
+                reads: vec![&pair[0]],
+                results: vec![&pair[1]],
+                state: Vec::new(),
+                stays: false,
+            });
+        }
+        // One op for thousands of operands and results, all of which may be one memory.
+        calls.push(Call {
+            effect: Effect::View,
+            reads: names.iter().map(String::as_str).take(20_000).collect(),
+            results: names.iter().map(String::as_str).skip(40_000).collect(),
+            state: Vec::new(),
+            stays: false,
+        });
+        let effects = analyse(&calls, ["v0"].into_iter(), std::iter::empty());
+        assert!(!effects.seen.is_empty());
     }
 }

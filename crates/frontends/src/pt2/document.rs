@@ -1,10 +1,10 @@
 //! A program as a document: opened into a module, and saved by patching the archive.
 
 use super::{
-    export::{Added, Change, export},
+    export::{Change, export},
     import::{Importer, Record},
     program::{FORMAT, Program, Role, invalid},
-    rewrite,
+    rewrite::{self, NewPayload},
     storage::{Config, LARGEST_JSON, Storages, file_name, unnamed},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 use normfold_ir::{ConstId, Module, RoundingStats};
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -187,6 +187,10 @@ impl Pt2Document {
         if version.as_deref().map(<[u8]>::trim_ascii) != Some(ARCHIVE_VERSION) {
             let found = version.map_or("none".into(), |v| String::from_utf8_lossy(&v).into_owned());
             return Err(FrontendError::unsupported(FORMAT, format!("archive version {found}")));
+        }
+        let order = short(&archive, &format!("{root}byteorder"))?;
+        if order.as_deref().is_some_and(|order| order.trim_ascii() != b"little") {
+            return Err(FrontendError::unsupported(FORMAT, "weights in big-endian order"));
         }
         let models = format!("{root}models/");
         let models: Vec<usize> = (0..archive.members().len())
@@ -382,10 +386,9 @@ impl Pt2Document {
             })
             .collect();
         let added = self.added(&program, &change);
-        for (number, config) in self.configs.iter().enumerate() {
-            let own = added.iter().filter(|(n, ..)| *n == number);
-            let own: Vec<_> = own.map(|(_, a, file, like)| (*a, file.clone(), *like)).collect();
-            if let Some(text) = rewrite::payloads(config, &gone, &own, weights.pool)? {
+        for config in &self.configs {
+            let own = if config.holds_parameters() { &*added } else { &[] };
+            if let Some(text) = rewrite::payloads(config, &gone, own, weights.pool)? {
                 patch.replace(config.member, owned(&text));
             }
         }
@@ -397,40 +400,46 @@ impl Pt2Document {
             let why = "no payload shows what a new one is like".into();
             return Err(FrontendError::NotExpressible { op, why });
         }
-        for (number, added, file, _) in &added {
-            let Some(config) = self.configs.get(*number) else { continue };
+        let folder = self.configs.iter().find(|c| c.holds_parameters()).map_or("", |c| &c.folder);
+        for NewPayload { added, file, .. } in &added {
             let mut content = Content::new();
             content.produced(weights.chunks(added.entry, &added.name));
-            patch.insert(format!("{}{file}", config.folder), content);
+            patch.insert(format!("{folder}{file}"), content);
         }
         patch.finish()
     }
 
-    /// New parameters with the list they go into, the name of their file there, and the payload that they are like.
-    fn added<'c>(
-        &self,
-        program: &Program<'c>,
-        change: &'c Change,
-    ) -> Vec<(usize, &'c Added, String, &'c str)> {
+    /// New parameters with their files: among the parameters, whatever it is that they are like.
+    fn added<'c>(&'c self, program: &Program<'_>, change: &'c Change) -> Vec<NewPayload<'c>> {
+        let Some(config) = self.configs.iter().find(|c| c.holds_parameters()) else {
+            return Vec::new();
+        };
         let mut files: HashSet<String> = HashSet::new();
-        for (_, payload) in self.configs.iter().flat_map(Config::payloads) {
-            files.extend(file_name(payload).map(str::to_owned));
+        let mut stem = "weight_";
+        let mut payloads: HashMap<&str, (&Config, &Json)> = HashMap::new();
+        for list in &self.configs {
+            for (name, payload) in list.payloads() {
+                payloads.insert(name, (list, payload));
+                let Some(file) = file_name(payload) else { continue };
+                files.insert(file.to_owned());
+                if list.holds_parameters() {
+                    stem = file.trim_end_matches(|c: char| c.is_ascii_digit());
+                }
+            }
         }
+        let mut next = files.len();
         let placed = change.added.iter().filter_map(|added| {
             let Role::Weight(like) = program.inputs.get(added.after)?.role else { return None };
-            let (number, payload) = self.configs.iter().enumerate().find_map(|(n, config)| {
-                Some((n, &config.payloads().iter().find(|(name, _)| **name == *like)?.1))
-            })?;
-            let stem = file_name(payload)?.trim_end_matches(|c: char| c.is_ascii_digit());
-            let mut file = format!("{stem}{}", files.len());
-            let folder = &self.configs.get(number)?.folder;
-            let mut next = files.len();
-            while files.contains(&file) || self.archive.find(&format!("{folder}{file}")).is_some() {
+            let (list, payload) = payloads.get(like)?;
+            let mut file = format!("{stem}{next}");
+            while self.archive.find(&format!("{}{file}", config.folder)).is_some()
+                || files.contains(&file)
+            {
                 next += 1;
                 file = format!("{stem}{next}");
             }
             files.insert(file.clone());
-            Some((number, added, file, like))
+            Some(NewPayload { added, file, like: payload.get("tensor_meta")?, text: &list.text })
         });
         placed.collect()
     }

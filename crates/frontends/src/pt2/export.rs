@@ -7,6 +7,7 @@ use super::{
     alias,
     capabilities::is_addmm,
     import::{Record, calls, owner},
+    layout,
     ops::{self, Operand, Slot},
     program::{Node, Program, Role},
 };
@@ -27,6 +28,8 @@ pub(super) struct Change {
     pub(super) addends: BTreeMap<usize, String>,
     /// Nodes whose update in place becomes a result of its own: their targets.
     pub(super) targets: BTreeMap<usize, String>,
+    /// Views that become copies where they have to.
+    pub(super) reshapes: BTreeSet<usize>,
     /// What is read in place of values that are gone.
     pub(super) replaced: HashMap<String, String>,
     /// Results by number under other names.
@@ -53,13 +56,14 @@ pub(super) struct Added {
 
 impl Change {
     pub(super) fn is_empty(&self) -> bool {
-        let Self { gone, mentions, biases, addends, targets, .. } = self;
+        let Self { gone, mentions, biases, addends, targets, reshapes, .. } = self;
         let Self { replaced: _, outputs, inputs, changed, added, .. } = self;
         gone.is_empty()
             && mentions.is_empty()
             && biases.is_empty()
             && addends.is_empty()
             && targets.is_empty()
+            && reshapes.is_empty()
             && outputs.is_empty()
             && inputs.is_empty()
             && changed.is_empty()
@@ -67,7 +71,7 @@ impl Change {
     }
 }
 
-fn inexpressible(node: &Node<'_>, why: impl Into<String>) -> FrontendError {
+pub(super) fn inexpressible(node: &Node<'_>, why: impl Into<String>) -> FrontendError {
     FrontendError::NotExpressible { op: node.place().to_owned(), why: why.into() }
 }
 
@@ -80,6 +84,8 @@ struct Export<'e, 'a> {
     names: HashMap<Value, String>,
     /// Names that are taken.
     taken: HashSet<String>,
+    /// Those of parameters; what stands before a dot of one is a module's.
+    weights: BTreeSet<&'a str>,
     /// Which input a placeholder is.
     inputs: HashMap<&'a str, usize>,
     /// Whether the program is that of a live module.
@@ -101,6 +107,7 @@ pub(super) fn export<'a>(
     let mut names = HashMap::new();
     let mut taken: HashSet<String> = HashSet::new();
     let mut inputs = HashMap::new();
+    let mut weights = BTreeSet::new();
     for (i, (input, made)) in program.inputs.iter().zip(&record.inputs).enumerate() {
         if let (Some(name), Some(value)) = (input.name, made.value) {
             names.insert(value, name.to_owned());
@@ -109,6 +116,7 @@ pub(super) fn export<'a>(
         taken.extend(input.name.map(str::to_owned));
         if let Role::Weight(name) = input.role {
             taken.insert(name.to_owned());
+            weights.insert(name);
         }
     }
     for (node, made) in program.nodes.iter().zip(&record.nodes) {
@@ -117,7 +125,8 @@ pub(super) fn export<'a>(
         taken.extend(node.results.iter().map(|name| (*name).to_owned()));
     }
     let change = Change::default();
-    let mut export = Export { program, record, graph, pool, names, taken, inputs, live, change };
+    let mut export =
+        Export { program, record, graph, pool, names, taken, weights, inputs, live, change };
     export.weights()?;
     for index in 0..program.nodes.len() {
         export.node(index)?;
@@ -125,7 +134,8 @@ pub(super) fn export<'a>(
     export.outputs()?;
     export.companions();
     export.order()?;
-    export.updates()?;
+    let overwritten = export.updates()?;
+    layout::follow(program, &mut export.change, &overwritten, live)?;
     Ok(export.change)
 }
 
@@ -211,11 +221,18 @@ impl<'a> Export<'_, 'a> {
         now: Option<Value>,
     ) -> Result<(), FrontendError> {
         let Some(now) = now else { return Err(inexpressible(node, "an operand is gone")) };
+        // Of equal numbers one may stand for all.
+        if let Slot::Stated(entry) = before.slot {
+            return match self.states(now, entry) {
+                true => Ok(()),
+                false => Err(inexpressible(node, "a number that it states is another")),
+            };
+        }
         // What the new parameter is like: the weight of the node, or the one whose place it takes.
         let like = match before.slot {
             Slot::Read { arg, mention } => self.mention(node, arg, mention),
             Slot::Bias => node.arg("weight").and_then(|a| a.reads.first()?.as_str()),
-            Slot::Fixed => None,
+            Slot::Fixed | Slot::Stated(_) => None,
         };
         let name = self.name(node, now, like, before.slot)?;
         match before.slot {
@@ -228,9 +245,26 @@ impl<'a> Export<'_, 'a> {
             Slot::Bias => {
                 self.change.biases.insert(index, name);
             }
-            Slot::Fixed => return Err(inexpressible(node, "a number that it states is another")),
+            Slot::Fixed | Slot::Stated(_) => {
+                return Err(inexpressible(node, "what it states is another"));
+            }
         }
         Ok(())
+    }
+
+    /// Whether a value has these elements for good.
+    fn states(&self, value: Value, entry: ConstId) -> bool {
+        let bytes = |entry| {
+            let mut bytes = vec![0; self.pool.byte_len(entry) as usize];
+            self.pool.read_bytes(entry, 0, &mut bytes).is_ok().then_some(bytes)
+        };
+        match self.graph.kind(value.op) {
+            OpKind::Constant(c) => {
+                self.pool.ty(c.entry) == self.pool.ty(entry)
+                    && bytes(c.entry).is_some_and(|now| bytes(entry) == Some(now))
+            }
+            _ => false,
+        }
     }
 
     fn mention(&self, node: &Node<'a>, arg: u32, mention: u32) -> Option<&'a str> {
@@ -267,7 +301,9 @@ impl<'a> Export<'_, 'a> {
             _ => weight.to_owned(),
         };
         let name = self.fresh(name);
-        let placeholder = self.fresh(format!("p_{}", name.replace('.', "_")));
+        // It becomes a variable of Python.
+        let word = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let placeholder = self.fresh(format!("p_{word}"));
         self.names.insert(value, placeholder.clone());
         self.change.added.push(Added {
             name,
@@ -294,11 +330,16 @@ impl<'a> Export<'_, 'a> {
         })
     }
 
+    fn is_module(&self, name: &str) -> bool {
+        let inside = format!("{name}.");
+        self.weights.range(&*inside..).next().is_some_and(|found| found.starts_with(&*inside))
+    }
+
     /// The name, or with a number where it is taken.
     fn fresh(&mut self, name: String) -> String {
         let mut candidate = name.clone();
         let mut number = 0;
-        while !self.taken.insert(candidate.clone()) {
+        while self.is_module(&candidate) || !self.taken.insert(candidate.clone()) {
             number += 1;
             candidate = format!("{name}_{number}");
         }
@@ -407,8 +448,9 @@ impl<'a> Export<'_, 'a> {
         }
     }
 
-    /// An update in place that others would see now gives a result of its own instead.
-    fn updates(&mut self) -> Result<(), FrontendError> {
+    /// An update in place that others would see now gives a result of its own instead. Gives the values that share memory with
+    /// what stays to be overwritten where others see it.
+    fn updates(&mut self) -> Result<HashSet<String>, FrontendError> {
         loop {
             let calls = self.calls();
             let indices: Vec<usize> = calls.iter().map(|(index, _)| *index).collect();
@@ -417,13 +459,13 @@ impl<'a> Export<'_, 'a> {
             let seen = effects.seen.iter().filter_map(|&at| indices.get(at).copied());
             let new: Vec<usize> = seen.filter(|i| !self.record.seen.contains(i)).collect();
             if new.is_empty() {
-                return Ok(());
+                return Ok(effects.pinned.into_iter().map(str::to_owned).collect());
             }
             let mut targets = Vec::new();
             for index in new {
                 let Some(node) = self.program.nodes.get(index) else { continue };
                 let why = "what it overwrites would be seen by others";
-                match ops::functional_target(node.target) {
+                match ops::functional_target(node, self.program) {
                     Some(target) if !self.live && !self.change.targets.contains_key(&index) => {
                         targets.push((index, target));
                     }

@@ -109,7 +109,10 @@ impl<'a> Importer<'_, 'a> {
         self.inputs(&mut module, &mut body, &effects.pinned)?;
         for (index, node) in program.nodes.iter().enumerate() {
             let pinned = node.reads().chain(node.results.iter().copied());
-            let pinned = pinned.into_iter().any(|name| effects.pinned.contains(name));
+            // What counts of a norm that nothing reads is what it keeps.
+            let keeps = !ops::updated_state(node).is_empty()
+                && node.results.first().is_none_or(|name| !body.read.contains(name));
+            let pinned = keeps || pinned.into_iter().any(|name| effects.pinned.contains(name));
             let record = self.node(&mut module, &mut body, node, index as u32, pinned)?;
             for (&name, &value) in node.results.iter().zip(&record.results) {
                 if body.values.insert(name, value).is_some() {
@@ -153,6 +156,7 @@ impl<'a> Importer<'_, 'a> {
     ) -> Result<(), FrontendError> {
         let program = self.program;
         let updated: HashSet<&str> = program.updated().collect();
+        let state: HashSet<&str> = program.nodes.iter().flat_map(ops::updated_state).collect();
         // A storage that several inputs view cannot change for one of them.
         let mut viewers: HashMap<usize, usize> = HashMap::new();
         for input in &program.inputs {
@@ -180,7 +184,9 @@ impl<'a> Importer<'_, 'a> {
                         let problem = format!("its payload is a {stored}, the graph reads a {ty}");
                         return Err(invalid(format!("`{weight}`"), problem));
                     }
-                    let binding = match updated.contains(weight) || pinned.contains(name) {
+                    let changes =
+                        updated.contains(weight) || pinned.contains(name) || state.contains(name);
+                    let binding = match changes {
                         true => Binding::Mutable,
                         false => Binding::Fixed,
                     };
@@ -303,26 +309,34 @@ impl<'a> Importer<'_, 'a> {
     }
 }
 
+/// Before the names of ops that carry graphs.
+const HIGHER_ORDER: &str = "torch.ops.higher_order.";
+
 /// What the analysis of updates sees of a program.
 pub(super) fn calls<'a>(program: &Program<'a>) -> Vec<Call<'a>> {
     let call = |n: &Node<'a>| Call {
         effect: effect(n),
+        stays: ops::functional_target(n, program).is_none(),
         reads: n.reads().collect(),
         results: n.results.clone(),
+        state: ops::updated_state(n),
     };
     program.nodes.iter().map(call).collect()
 }
 
 /// What a node does to memory. Of an op that carries graphs it is what is done in them.
 fn effect(node: &Node<'_>) -> Effect {
+    if ops::is_no_dropout(node) {
+        return Effect::View;
+    }
     let mut carried = false;
     let mut harmless = true;
     inner(node, &mut |target| {
         carried = true;
         harmless &= matches!(alias::effect(target), Effect::Fresh | Effect::View);
     });
-    match node.target.strip_prefix("torch.ops.higher_order.") {
-        Some(_) if carried && harmless => Effect::View,
+    match node.target.starts_with(HIGHER_ORDER) {
+        true if carried && harmless => Effect::View,
         _ => alias::effect(node.target),
     }
 }
@@ -334,16 +348,24 @@ fn carries(node: &Node<'_>) -> bool {
     found
 }
 
-/// Calls `f` with the target of every node in the graphs that a node carries.
-fn inner(node: &Node<'_>, f: &mut impl FnMut(&str)) {
+/// Calls `f` with the target of every node in the graphs that a node carries, those of them aside that only carry graphs
+/// themselves.
+pub(super) fn inner(node: &Node<'_>, f: &mut impl FnMut(&str)) {
     let mut pending: Vec<&Json> = node.args.iter().map(|a| a.value).collect();
     while let Some(argument) = pending.pop() {
         let Some(("as_graph", argument)) = union(argument) else { continue };
         let nodes = argument.get("graph").and_then(|g| g.get("nodes")).and_then(Json::items);
         for inner in nodes.unwrap_or_default() {
-            inner.get("target").and_then(Json::as_str).into_iter().for_each(&mut *f);
+            let target = inner.get("target").and_then(Json::as_str);
             let inputs = inner.get("inputs").and_then(Json::items).unwrap_or_default();
-            pending.extend(inputs.iter().filter_map(|i| i.get("arg")));
+            let before = pending.len();
+            let arguments = inputs.iter().filter_map(|i| i.get("arg"));
+            pending.extend(arguments.filter(|a| matches!(union(a), Some(("as_graph", _)))));
+            let carries = pending.len() > before;
+            target
+                .filter(|t| !carries || !t.starts_with(HIGHER_ORDER))
+                .into_iter()
+                .for_each(&mut *f);
         }
     }
 }
@@ -383,7 +405,10 @@ fn opaque<'a>(
     }
     let name = node.target.strip_prefix("torch.ops.").unwrap_or(node.target);
     let pure = !kept.pinned && effect(node) == Effect::Fresh && is_value(node);
-    let reads_shape = node.aten().is_some_and(|(name, _)| name.starts_with("sym_"));
+    // Of these only shape and type are read.
+    let reads_shape = node
+        .aten()
+        .is_some_and(|(name, _)| name.starts_with("sym_") || name == "_assert_tensor_metadata");
     let kind = Opaque {
         domain: "torch".into(),
         name: name.into(),

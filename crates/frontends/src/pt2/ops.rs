@@ -13,15 +13,15 @@ use super::{
 };
 use crate::json::Json;
 use normfold_ir::{
-    ConstPool, Constant, DType, Graph, OpId, OpKind, OpSpec, ResultSpec, Spatial, TensorType, Type,
-    Value,
+    ConstId, ConstPool, Constant, DType, Graph, OpId, OpKind, OpSpec, ResultSpec, Spatial,
+    TensorType, Type, Value,
 };
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
-pub(super) use norm::{carried, is_norm};
+pub(super) use norm::{carried, is_norm, updated_state};
 
 /// Where an operand stands in its node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +32,8 @@ pub(super) enum Slot {
     Bias,
     /// It is part of what the node says otherwise.
     Fixed,
+    /// It is a number that the node states, or several.
+    Stated(ConstId),
 }
 
 /// An operand.
@@ -77,18 +79,28 @@ pub(super) struct NodeCx<'c, 'a> {
 pub(super) fn functional<'a>(node: &Node<'a>) -> Option<(&'a str, &'a str)> {
     let (name, overload) = node.aten()?;
     match effect(node.target) {
+        _ if name == "detach_" => Some(("detach", overload)),
         Effect::InPlace => Some((name.strip_suffix('_')?, overload)),
         _ => Some((name, overload)),
     }
 }
 
-/// The target of the op that does what this one does in place, where there is one.
-pub(super) fn functional_target(target: &str) -> Option<String> {
-    let (name, overload) = super::program::aten(target)?;
+/// The target of the op that gives as a result of its own what this one does in place, where there is one.
+pub(super) fn functional_target(node: &Node<'_>, program: &Program<'_>) -> Option<String> {
+    let (name, overload) = node.aten()?;
     let name = name.strip_suffix('_')?;
-    let known =
-        elementwise::has_functional_form(name) || matches!(name, "dropout" | "feature_dropout");
-    known.then(|| format!("torch.ops.aten.{name}.{overload}"))
+    let known = elementwise::has_functional_form(name);
+    // The result is of the first operand's type in place, and of a promoted one otherwise.
+    let mut types = node.reads().map(|name| program.ty(name).dtype());
+    let first = types.next()??;
+    (known && first.is_arithmetic_float() && types.all(|ty| ty == Some(first)))
+        .then(|| format!("torch.ops.aten.{name}.{overload}"))
+}
+
+/// Whether a node is a dropout in place that does nothing.
+pub(super) fn is_no_dropout(node: &Node<'_>) -> bool {
+    let train = node.arg("train").and_then(|a| union(a.value)?.1.as_bool());
+    matches!(node.aten(), Some(("dropout_" | "feature_dropout_", _))) && train == Some(false)
 }
 
 /// Makes the ops of a node.
@@ -293,7 +305,7 @@ impl<'a> NodeCx<'_, 'a> {
         self.stated(entry)
     }
 
-    fn stated(&mut self, entry: normfold_ir::ConstId) -> Operand {
+    fn stated(&mut self, entry: ConstId) -> Operand {
         let ty = self.pool.ty(entry).clone();
         let spec = OpSpec::new(Constant::new(entry))
             .name(self.location.clone())
@@ -301,6 +313,6 @@ impl<'a> NodeCx<'_, 'a> {
             .result(ty);
         let op = self.graph.create(spec);
         self.literals.insert(op);
-        Operand::fixed(self.graph.result(op, 0))
+        Operand { value: Some(self.graph.result(op, 0)), slot: Slot::Stated(entry) }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{FrontendError, json::Json};
 use normfold_ir::{DType, Dim, TensorType, Type};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The format, in messages.
 pub(super) const FORMAT: &str = "PyTorch program";
@@ -219,6 +219,10 @@ impl<'a> Node<'a> {
             // Arguments of control flow have no names.
             let name = input.get("name").and_then(Json::as_str).unwrap_or_default();
             args.push(Arg { name, value, reads: mentioned(value) });
+        }
+        let mut seen = HashSet::new();
+        if let Some(twice) = args.iter().find(|a| !a.name.is_empty() && !seen.insert(a.name)) {
+            return Err(invalid(place(), format!("it has two arguments `{}`", twice.name)));
         }
         let mut results = Vec::new();
         for output in list(json, "outputs", &place())?.items().unwrap_or_default() {

@@ -2,7 +2,8 @@
 
 use super::{
     export::{Added, Change},
-    program::{FORMAT, Node, Program, code, mentioned, union},
+    layout,
+    program::{Node, Program, code, mentioned, union},
     storage::Config,
 };
 use crate::{
@@ -73,6 +74,12 @@ pub(super) fn program(
     for (&node, target) in &change.targets {
         let found = program.nodes.get(node).and_then(|n| n.json.get("target"));
         edits.replace(found.ok_or_else(|| missing(target))?, quoted(target));
+    }
+    for node in change.reshapes.iter().filter_map(|&node| program.nodes.get(node)) {
+        let target = node.json.get("target").zip(layout::renamed(node));
+        let (target, (name, now)) = target.ok_or_else(|| missing(node.place()))?;
+        edits.replace(target, quoted("torch.ops.aten.reshape.default"));
+        edits.replace(name, quoted(now));
     }
     for (&node, name) in &change.biases {
         let node = program.nodes.get(node).ok_or_else(|| missing(name))?;
@@ -204,19 +211,26 @@ fn calls(
     Ok(())
 }
 
-/// A list of payloads with its changes; `None` where it stays as it is. `added` has the file names of what is new.
+/// The payload of a new parameter.
+pub(super) struct NewPayload<'c> {
+    pub(super) added: &'c Added,
+    /// The name of its file.
+    pub(super) file: String,
+    /// What describes the payload that it is like, and the text that this stands in.
+    pub(super) like: &'c Json,
+    pub(super) text: &'c [u8],
+}
+
+/// A list of payloads with its changes; `None` where it stays as it is.
 pub(super) fn payloads(
     config: &Config,
     gone: &HashSet<&str>,
-    added: &[(&Added, String, &str)],
+    added: &[NewPayload<'_>],
     pool: &ConstPool,
 ) -> Result<Option<Vec<u8>>, FrontendError> {
     let mut new = Vec::new();
-    for (parameter, file, like) in added {
-        let like = config.payloads().iter().rev().find(|(name, _)| **name == **like);
-        let like = like.and_then(|(_, payload)| payload.get("tensor_meta"));
-        let like = like.ok_or_else(|| missing(&format!("{FORMAT}: {}", parameter.name)))?;
-        let meta = meta(parameter, pool, like, &config.text)?;
+    for NewPayload { added: parameter, file, like, text } in added {
+        let meta = meta(parameter, pool, like, text)?;
         let text = [
             b"{\"path_name\": ",
             quoted(file).as_bytes(),

@@ -145,6 +145,11 @@ impl Config {
         Ok(Some(Self { member, folder, json: Arc::new(json), text: text.into() }))
     }
 
+    /// Whether it lists parameters and buffers; new ones go there.
+    pub(super) fn holds_parameters(&self) -> bool {
+        self.folder.ends_with("/data/weights/")
+    }
+
     /// The payloads by name.
     pub(super) fn payloads(&self) -> &[(Box<str>, Json)] {
         self.json.get("config").map(Json::members).unwrap_or_default()
@@ -160,8 +165,8 @@ pub(super) fn file_name(payload: &Json) -> Option<&str> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Storages {
     entries: HashMap<Box<str>, Entry>,
-    /// Names by member.
-    names: HashMap<usize, Vec<Box<str>>>,
+    /// The view that everything with a name in a member is; `None` where names differ in that.
+    views: HashMap<usize, Option<View>>,
     /// Packed members, unpacked.
     unpacked: HashMap<usize, Source>,
 }
@@ -185,7 +190,10 @@ impl Storages {
                         let problem = format!("it reaches beyond the {held} bytes of `{path}`");
                         return Err(invalid(format!("`{name}`"), problem));
                     }
-                    all.names.entry(member).or_default().push(name.clone());
+                    let known = all.views.entry(member).or_insert_with(|| Some(view.clone()));
+                    if known.as_ref() != Some(view) {
+                        *known = None;
+                    }
                 } else if let (None, false) = (member, pickled) {
                     return Err(invalid(format!("`{name}`"), format!("`{path}` is not there")));
                 }
@@ -238,18 +246,15 @@ impl Storages {
     /// Whether the elements of a payload can be others: its bytes are at hand, no two indices are one element, and everything
     /// that has a name in its storage is the same view.
     pub(super) fn may_change(&self, name: &str) -> bool {
-        let (member, view) = match self.entries.get(name) {
-            Some(Entry { member: Some(member), view: Some(view), pickled: false }) => {
-                (member, view)
-            }
+        let member = match self.entries.get(name) {
+            Some(Entry { member: Some(member), pickled: false, .. }) => member,
             // Its elements are absent, which is what stands in the way of a change.
             Some(Entry { pickled: true, .. }) => return true,
             _ => return false,
         };
-        let others = self.names.get(member).into_iter().flatten();
-        let alike =
-            |other: &str| self.entries.get(other).is_some_and(|e| e.view.as_ref() == Some(view));
-        view.axes().is_some() && others.into_iter().all(|other| alike(other))
+        // Of a view without elements it is not known that its place is in the storage.
+        let changes = |view: &View| view.axes().is_some() && view.count() != Some(0);
+        matches!(self.views.get(member), Some(Some(view)) if changes(view))
     }
 
     /// The member of a payload.

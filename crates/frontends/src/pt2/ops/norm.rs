@@ -1,7 +1,7 @@
 //! Batch norms, as modules call them and as they are decomposed.
 
 use super::{NodeCx, functional};
-use crate::pt2::program::Node;
+use crate::pt2::program::{Node, union};
 use normfold_ir::{BatchNorm, CarriedNorm, Value};
 
 /// What a batch norm needs, where the node is one.
@@ -24,6 +24,19 @@ pub(in crate::pt2) fn is_norm<'a>(node: &Node<'a>) -> Option<Norm<'a>> {
 /// Whether a batch norm takes its statistics from its data. Forms of which that is not known do.
 fn training(cx: &NodeCx<'_, '_>, name: &str) -> bool {
     name != "_native_batch_norm_legit_no_training" && cx.flag("training", None) != Some(false)
+}
+
+/// The running statistics that a node updates: those of a norm that takes its statistics from its data.
+pub(in crate::pt2) fn updated_state<'a>(node: &Node<'a>) -> Vec<&'a str> {
+    let Some((name, _)) = node.aten() else { return Vec::new() };
+    let flag = ["training", "use_input_stats"].into_iter().find_map(|key| node.arg(key));
+    let off = flag.and_then(|a| union(a.value)).and_then(|(_, on)| on.as_bool()) == Some(false);
+    let never = ["_native_batch_norm_legit_no_training", "_batch_norm_no_update"];
+    if off || never.contains(&name) {
+        return Vec::new();
+    }
+    let arguments = ["running_mean", "running_var"].into_iter().filter_map(|key| node.arg(key));
+    arguments.filter_map(|a| a.reads.first()?.as_str()).collect()
 }
 
 pub(super) fn emit(cx: &mut NodeCx<'_, '_>, name: &str) -> Option<Vec<Value>> {

@@ -13,7 +13,7 @@ pub(super) fn emit(cx: &mut NodeCx<'_, '_>, name: &str, overload: &str) -> Optio
         ("flatten", "using_ints") => flatten(cx),
         ("permute", "default") => permute(cx),
         ("transpose", "int") => transpose(cx),
-        ("t", "default") => t(cx),
+        ("t" | "numpy_T", "default") => t(cx),
         ("squeeze", "dim" | "dims") => {
             cx.only(&["self", "dim"])?;
             squeeze(cx)
@@ -41,8 +41,9 @@ pub(super) fn emit(cx: &mut NodeCx<'_, '_>, name: &str, overload: &str) -> Optio
             same(cx, "self")
         }
         ("dropout" | "feature_dropout", "default") => {
-            cx.only(&["input", "p", "train"])?;
-            let x = cx.tensor("input")?;
+            // In place its operand has another name.
+            cx.only(&["input", "self", "p", "train"])?;
+            let x = cx.tensor("input").or_else(|| cx.tensor("self"))?;
             cx.one(Dropout { training: cx.flag("train", None)? }, vec![x])
         }
         ("to", "dtype") => {

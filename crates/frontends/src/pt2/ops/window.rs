@@ -1,6 +1,7 @@
 //! Pooling, reductions, resampling.
 
 use super::{NodeCx, Operand};
+use crate::json::Json;
 use normfold_ir::{
     DataLayout, DepthMode, DepthToSpace, GlobalPool, Identity, Padding, Pool, PoolKind, Reduce,
     ReduceKind, Resize, Value,
@@ -102,7 +103,7 @@ fn reduce(cx: &mut NodeCx<'_, '_>, f: ReduceKind) -> Option<Vec<Value>> {
     cx.one(Reduce { f, axes: Some(axes), keepdims, noop_with_empty_axes: false }, vec![x])
 }
 
-/// By a whole factor it repeats elements, however coordinates are computed.
+/// By a whole factor it repeats elements, however places are rounded.
 fn nearest(cx: &mut NodeCx<'_, '_>, n: usize) -> Option<Vec<Value>> {
     cx.only(&["input", "output_size", "scale_factors"])?;
     let x = batch(cx, "input", n)?;
@@ -111,6 +112,11 @@ fn nearest(cx: &mut NodeCx<'_, '_>, n: usize) -> Option<Vec<Value>> {
         from.iter().zip(&to).map(|(&a, &b)| (a > 0 && b.is_multiple_of(a)).then(|| (b / a) as f64));
     let factors: Vec<f64> = factors.collect::<Option<_>>()?;
     (factors.len() == n).then_some(())?;
+    // A factor that is given is what places are computed with, whatever the extents are.
+    if let Some((kind, given)) = cx.some("scale_factors") {
+        let given: Option<Vec<f64>> = given.items()?.iter().map(Json::as_f64).collect();
+        (kind == "as_floats" && given? == factors).then_some(())?;
+    }
     let kind = Resize {
         coordinates: "asymmetric".into(),
         nearest: "floor".into(),
