@@ -38,7 +38,7 @@ bare=$("$work/bare/bin/python" "$here/bare.py" "$wheel")
 echo "$bare"
 
 # The tests, in every environment; each has the frameworks of some of them.
-export PYTHONDONTWRITEBYTECODE=1 TF_CPP_MIN_LOG_LEVEL=3 CUDA_VISIBLE_DEVICES= KERAS_BACKEND=tensorflow
+export PYTHONDONTWRITEBYTECODE=1 TF_CPP_MIN_LOG_LEVEL=3 CUDA_VISIBLE_DEVICES=
 total=0
 suite() { # REQUIREMENTS VENV TESTS…
     local requirements=$1 venv=$2
@@ -53,7 +53,9 @@ suite() { # REQUIREMENTS VENV TESTS…
 }
 conformance=$root/tests/conformance
 suite "$conformance/requirements.txt" "${NORMFOLD_VENV:-$cache/conformance}" "$here/test_module.py" "$here/test_onnx.py" "$here/test_examples.py"
+export KERAS_BACKEND=tensorflow
 suite "$conformance/keras/requirements.txt" "${NORMFOLD_KERAS_VENV:-$cache/conformance-keras}" "$here/test_keras.py" "$here/test_examples.py"
-suite "$conformance/torch/requirements.txt" "${NORMFOLD_TORCH_VENV:-$cache/conformance-torch}" "$here/test_torch.py" "$here/test_examples.py"
+export KERAS_BACKEND=torch
+suite "$conformance/torch/requirements.txt" "${NORMFOLD_TORCH_VENV:-$cache/conformance-torch}" "$here/test_torch.py" "$here/test_keras.py" "$here/test_examples.py"
 echo "the wheel: ${bare%%:*}"
 echo "$total passed, 0 failed"

@@ -1,6 +1,6 @@
 """The examples of the package, each in the environment that has its framework."""
 import importlib
-import sys
+import importlib.util
 
 import pytest
 from conftest import ROOT
@@ -22,13 +22,14 @@ def test_torch(example):
 
 def test_keras(example):
     pytest.importorskip("keras")
+    pytest.importorskip("tensorflow", reason="once is enough")
     pairs, difference = example("keras_mobilenet").main()
     assert pairs == 52 and difference < 1e-5
 
 
 def test_quantized(example, models):
     pytest.importorskip("onnxruntime")
-    if "keras" in sys.modules:
+    if any(importlib.util.find_spec(name) for name in ("keras", "torch")):
         pytest.skip("once is enough")
     found = example("onnx_quantize").main(str(models / "mobilenet_v2_x025.onnx"))
     (before, norms, _), (after, none, _) = found["as it is"], found["folded first"]
