@@ -34,7 +34,7 @@ impl Capabilities for KerasCapabilities {
         !self.literals.contains(&constant)
     }
 
-    /// A model is called with what its input layers say, or the call fails.
+    /// A model is called with what its input layers say, or the call fails; what it gives follows from that.
     fn functions_are_typed(&self) -> bool {
         true
     }

@@ -6,7 +6,7 @@ pub(super) use body::Names;
 
 use super::{
     KerasCapabilities,
-    cx::{Emitted, LayerCx, Policy},
+    cx::{Emitted, LayerCx, Policy, quantized},
     layers,
     model::{FORMAT, Layer, Model, Tensor},
     record::{CallRecord, LayerRecord, Record, Store},
@@ -297,8 +297,9 @@ impl<'a> Importer<'a> {
                 Err(()) => None,
             },
             policy,
+            mixed: &body.mixed,
         };
-        let (reason, norm) = match cx.quantized() {
+        let (reason, norm) = match quantized(layer) {
             Some(form) => {
                 let norm = layers::is_norm(layer).then_some(CarriedNorm::CustomLayer);
                 let what = Carried { quantized: true, norm };
@@ -307,6 +308,8 @@ impl<'a> Importer<'a> {
             None => match layers::emit(&mut cx)? {
                 Emitted::Value(value) => {
                     let record = CallRecord::of_emitted(&cx, value);
+                    let mixed = cx.mixed_result(value);
+                    body.mixed.extend(mixed.map(|dtype| (value, dtype)));
                     body.name_results(layer, node, &[value]);
                     return Ok(record);
                 }

@@ -59,6 +59,8 @@ pub(super) struct Body<'g> {
     places: Vec<String>,
     /// Names of values.
     pub(super) names: Names,
+    /// The element type that a value has in Keras, where mixed policies make it another than in the graph.
+    pub(super) mixed: HashMap<Value, DType>,
 }
 
 impl<'g> Body<'g> {
@@ -73,6 +75,7 @@ impl<'g> Body<'g> {
             first_call: model.layers.iter().map(|l| l.first_call).collect(),
             places: model.layers.iter().map(|l| l.place.clone()).collect(),
             names: Names(model.layers.iter().map(|l| l.name.into()).collect()),
+            mixed: HashMap::new(),
         };
         let uses: usize = model.layers.iter().flat_map(|l| &l.calls).map(|c| c.args.len()).sum();
         body.graph.reserve(model.layers.len() * 3, uses * 3);
