@@ -156,6 +156,24 @@ def test_the_first_layer_may_state_the_input(container, tmp_path):
 
 
 @pytest.mark.parametrize("generation", [3, 2])
+def test_what_ends_a_mask_stays(generation, tmp_path):
+    """Layers that leave every element where it is still keep the mask of what they read from their readers."""
+    K = containers.module(generation)
+    L = K.layers
+    i = L.Input((7, 5))
+    x = L.Masking()(i)
+    ends = [L.Reshape((7, 5)), L.Permute((1, 2)), L.ZeroPadding1D(0), L.Cropping1D(0), L.Dropout(0.5)]
+    model = K.Model(i, [L.LSTM(2)(end(x)) for end in ends])
+    inputs = models.weighted(K, model, 7)
+    inputs[0][:, 4:] = 0
+    before = containers.predict(model, inputs)
+    path, weights = containers.save(model, generation, "keras", tmp_path / "model")
+    (tmp_path / "out").mkdir()
+    to, _ = containers.opt(path, weights, tmp_path / "out", "--passes=simplify")
+    assert containers.difference(before, containers.predict(containers.load(generation, *to), inputs)) <= 1e-5
+
+
+@pytest.mark.parametrize("generation", [3, 2])
 def test_untouched_members_are_the_same(generation, made, tmp_path):
     """In an archive only the architecture and the weights change; the archive is one that zipfile accepts whole."""
     path, _ = made(generation, "nested")[0]["keras"]

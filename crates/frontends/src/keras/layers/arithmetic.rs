@@ -7,7 +7,9 @@ use crate::keras::{
     model::Layer,
     shape::{self, Shape},
 };
-use normfold_ir::{BinaryKind, Concat, DType, Dim, Identity, OpKind, UnaryKind, Value};
+use normfold_ir::{
+    AttrMap, Attribute, BinaryKind, Concat, DType, Dim, Identity, OpKind, Opaque, UnaryKind, Value,
+};
 
 /// The result of two shapes, or the error that they do not broadcast.
 fn broadcast(cx: &LayerCx<'_, '_>, a: &[Dim], b: &[Dim]) -> Result<Shape, crate::FrontendError> {
@@ -56,6 +58,24 @@ pub(super) fn merge(cx: &mut LayerCx<'_, '_>) -> Emit {
         shape = broadcast(cx, &shape, next)?;
         partial.push(shape.clone());
     }
+    let divisible = tensors.len() == 2 && cx.layer.class != "Average";
+    if !divisible && tensors.iter().any(|&v| is_affine(cx, v)) {
+        let mut attrs = AttrMap::new();
+        let mut text =
+            |key: &str, text: &str| attrs.insert(key.into(), Attribute::Str(text.into()));
+        text("why", "a norm could take one of its terms away");
+        text("config", cx.layer.config.text(cx.text));
+        let kind = Opaque {
+            domain: "keras".into(),
+            name: cx.layer.class.into(),
+            attrs,
+            pure: true,
+            shaped: shapes.iter().all(|s| *s == shape),
+            ..Opaque::default()
+        };
+        let ty = cx.ty(*first, Some(shape));
+        return Ok(Emitted::Value(cx.op(kind, tensors.iter().map(|&v| Some(v)), ty)));
+    }
     let mut y = *first;
     for (&next, shape) in rest.iter().zip(partial) {
         let ty = cx.ty(y, Some(shape));
@@ -67,6 +87,30 @@ pub(super) fn merge(cx: &mut LayerCx<'_, '_>) -> Emit {
         y = cx.op(BinaryKind::Div, [Some(y), Some(count)], ty);
     }
     Ok(Emitted::Value(y))
+}
+
+/// Whether a term is what a norm or a multiple gives. Such a term may go into a convolution beside it, and a layer of two terms
+/// is gone then; one of more terms, or a mean, has no words for what is left.
+fn is_affine(cx: &LayerCx<'_, '_>, v: Value) -> bool {
+    let mut v = v;
+    loop {
+        let constant = |i: usize| {
+            let x = cx.graph.operand(v.op, i);
+            x.is_some_and(|x| matches!(cx.graph.kind(x.op), OpKind::Constant(_)))
+        };
+        match cx.graph.kind(v.op) {
+            OpKind::BatchNorm(_) => return true,
+            OpKind::Unary(UnaryKind::Neg) => return true,
+            OpKind::Binary(_) => return constant(0) || constant(1),
+            OpKind::Identity(_) | OpKind::Dropout(_) | OpKind::Cast(_) => {
+                match cx.graph.operand(v.op, 0) {
+                    Some(x) => v = x,
+                    None => return false,
+                }
+            }
+            _ => return false,
+        }
+    }
 }
 
 /// `Concatenate`.
