@@ -19,7 +19,8 @@ pub trait Capabilities: fmt::Debug + Send + Sync {
     fn may_remove(&self, _op: OpId, _kind: &OpKind) -> bool {
         true
     }
-    /// Whether the types that parameters of functions declare hold in every call: whoever runs the document sees to it.
+    /// Whether the types that parameters of functions and results of calls declare hold in every call: whoever runs the
+    /// document sees to it.
     fn functions_are_typed(&self) -> bool {
         false
     }

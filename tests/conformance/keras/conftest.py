@@ -12,6 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from containers import inference  # noqa: E402  (by the path above)
+
 
 def run(*args):
     """Runs normfold; the result has returncode, stdout and stderr as text."""
@@ -101,7 +103,7 @@ def predict(model, arrays):
     import tensorflow as tf
     given = [tf.cast(tf.constant(a), t.dtype) for a, t in zip(arrays.values(), model.inputs)]
     given = {name: value for name, value in zip(arrays, given)} if isinstance(getattr(model, "_inputs_struct", None), dict) else given
-    out = model(given[0] if isinstance(given, list) and len(given) == 1 else given, training=False)
+    out = inference(model)(given[0] if isinstance(given, list) and len(given) == 1 else given)
     return [np.asarray(tf.cast(v, "float64")) for v in tf.nest.flatten(out)]
 
 

@@ -94,9 +94,17 @@ def flat(values):
     return [np.asarray(values).astype(np.float64)]
 
 
+def inference(model):
+    """A model as a function in inference. Channels before space need XLA: not every CPU has other kernels for them."""
+    import tensorflow as tf
+    call = lambda given: model(given, training=False)  # noqa: E731
+    first = any(getattr(layer, "data_format", None) == "channels_first" for layer in layers_of(model))
+    return tf.function(call, jit_compile=True) if first else call
+
+
 def predict(model, inputs):
     """What a model computes in inference; inputs in the order of its inputs."""
-    return flat(model(inputs[0] if len(inputs) == 1 else list(inputs), training=False))
+    return flat(inference(model)(inputs[0] if len(inputs) == 1 else list(inputs)))
 
 
 def difference(before, after):

@@ -119,16 +119,22 @@ def separable(K):
     return K.Model(i, L.BatchNormalization()(L.SeparableConv1D(5, 3)(x)))
 
 
-@case(3, generations=(3,))
+@case(8)
 def channels_first(K):
-    """Keras 2 has no such convolutions on a CPU."""
+    """Channels before space: behind convolutions of every kind, before a flattened image and through pools."""
     L = K.layers
     first = dict(data_format="channels_first")
-    return K.Sequential([
-        L.Input((3, 10, 10)), L.Conv2D(6, 3, **first), L.BatchNormalization(axis=1), L.ReLU(),
-        L.Conv2DTranspose(5, 2, strides=2, **first), L.BatchNormalization(axis=1), L.ReLU(),
-        L.MaxPooling2D(2, **first), L.Conv2D(4, 1, **first), L.BatchNormalization(axis=-3), L.ReLU(),
-        L.Flatten(**first), L.Dense(3)])
+    i = L.Input((4, 10, 10))
+    norm = lambda x: L.ReLU()(L.BatchNormalization(axis=1)(x))  # noqa: E731
+    x = norm(L.Conv2D(6, 3, groups=2, **first)(i))
+    x = norm(L.Conv2DTranspose(5, 2, strides=2, **first)(x))
+    x = norm(L.AveragePooling2D(2, padding="same", **first)(L.DepthwiseConv2D(3, depth_multiplier=2, **first)(x)))
+    x = norm(L.UpSampling2D(**first)(L.SeparableConv2D(4, 3, padding="same", use_bias=False, **first)(x)))
+    x = L.ReLU()(L.BatchNormalization(axis=-3)(L.Concatenate(axis=1)([L.Conv2D(3, 1, **first)(x), L.Conv2D(2, 1, **first)(x)])))
+    y = L.Dense(3)(L.Flatten(**first)(L.BatchNormalization(axis=1)(x)))
+    z = L.Dense(3)(L.GlobalAveragePooling2D(**first)(L.BatchNormalization(axis=1)(L.ReLU()(i))))
+    u = L.Conv1D(3, 2, **first)(L.BatchNormalization(axis=1)(L.Reshape((4, 100))(i)))
+    return K.Model(i, [y, z, u])
 
 
 # --- ways ------------------------------------------------------------------------
@@ -170,14 +176,15 @@ def forward_into_two(K):
     return K.Model(i, [L.Conv2D(4, 1)(x), L.Conv2D(5, 3, use_bias=False)(x)])
 
 
-@case(4)
+@case(5)
 def through_pools(K):
-    """Pads, pools, dropout and upsampling on the way."""
+    """Pads, pools, dropout and upsampling on the way; a pool of one cell takes no largest."""
     L = K.layers
     i = L.Input((12, 12, 3))
     x = L.ReLU()(L.BatchNormalization()(L.AveragePooling2D(2)(L.Conv2D(6, 3, padding="same")(i))))
     x = L.ReLU()(L.BatchNormalization()(L.Dropout(0.3)(L.Conv2D(6, 3, padding="same")(x))))
     x = L.ReLU()(L.BatchNormalization()(L.UpSampling2D(2)(L.Conv2D(5, 1)(x))))
+    x = L.ReLU()(L.BatchNormalization()(L.MaxPooling2D(1, strides=2)(L.Conv2D(16, 1)(x))))
     x = L.BatchNormalization()(L.GlobalAveragePooling2D()(L.Conv2D(4, 3)(L.ZeroPadding2D(1)(x))))
     return K.Model(i, L.Dense(3)(L.ReLU()(x)))
 
@@ -207,6 +214,18 @@ def joins(K):
     c = L.Multiply()([L.ReLU()(minus), L.BatchNormalization()(L.Conv2D(4, 1)(b))])
     mean = L.Average()([c, L.BatchNormalization()(L.Conv2D(4, 1)(a))])
     return K.Model(i, L.Maximum()([mean, c]))
+
+
+@case(3, {"not-expressible": 2})
+def beside(K):
+    """Norms beside convolutions of the same input: a sum of two goes, one of three and a mean have no words for what is left."""
+    L = K.layers
+    i = L.Input((8, 8, 4))
+    x = L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 1)(i)))
+    conv = lambda: L.Conv2D(4, 3, padding="same")  # noqa: E731
+    two = L.ReLU()(L.Add()([conv()(x), L.BatchNormalization(name="goes")(x)]))
+    three = L.ReLU()(L.Add()([conv()(two), L.BatchNormalization(name="of_three")(two), L.BatchNormalization()(conv()(two))]))
+    return K.Model(i, L.Average()([conv()(three), L.BatchNormalization(name="of_mean")(three)]))
 
 
 # --- what stays --------------------------------------------------------------------
@@ -313,6 +332,27 @@ def recurrent_and_wrapped(K):
     return K.Model(i, L.GlobalAveragePooling1D()(L.ReLU()(x)))
 
 
+@case(1, {"quantized": 1}, generations=(3,))
+def quantized(K):
+    """A dense layer in 8 bits has weights of its own, which stay what they are."""
+    L = K.layers
+    model = K.Sequential([
+        L.Input((6,)), L.Dense(8, name="in_int8"), L.BatchNormalization(), L.ReLU(), L.Reshape((8,)), L.Dense(4),
+        L.BatchNormalization(), L.ReLU()])
+    model.get_layer("in_int8").quantize("int8")
+    return model
+
+
+@case(1, {"activation-between": 1, "precision-narrowing": 1}, tolerance=5e-3)
+def mixed_meets_wider(K):
+    """Beside a layer that computes in f16 stands a norm that does not: its factors may be too large for f16."""
+    L = K.layers
+    half = dict(dtype="mixed_float16")
+    x = L.BatchNormalization(dtype="float32")(L.Conv2D(4, 3, **half)(i := L.Input((8, 8, 3))))
+    x = L.Conv2D(4, 1, **half)(L.BatchNormalization(dtype="float32")(L.ReLU()(x)))
+    return K.Model(i, L.Activation("linear", dtype="float32")(L.BatchNormalization(**half)(x)))
+
+
 # --- models in models, several inputs and outputs -------------------------------------
 
 @case(2, {"region-boundary": 1})
@@ -327,6 +367,20 @@ def nested(K):
     i = L.Input((10, 10, 3))
     x = L.ReLU()(L.BatchNormalization(name="across")(encoder(i)))
     return K.Model(i, L.Dense(4)(L.Flatten()(block(block(x)))))
+
+
+@case(2)
+def behind_a_model(K):
+    """Dense layers behind a model that is called: what the call gives has a certain rank. One output is named twice."""
+    L = K.layers
+    j = L.Input((6,), name="inner")
+    a = L.Dense(5)(j)
+    base = K.Model(j, [L.ReLU()(a), L.Activation("tanh")(a)], name="base")
+    i = L.Input((6,))
+    p, q = base(i)
+    x = L.BatchNormalization()(L.Dense(4)(p))
+    y = L.Dense(3)(L.BatchNormalization()(q))
+    return K.Model(i, [x, y, x])
 
 
 @case(4)

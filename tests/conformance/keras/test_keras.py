@@ -1,6 +1,7 @@
 """What normfold writes of Keras models: the same bytes without a pass; after the default pipeline a model that the same
 generation of Keras loads, and that computes what it computed."""
 import collections
+import json
 import os
 import shutil
 import zipfile
@@ -127,6 +128,51 @@ def test_compiled_models_stay_compiled(generation, container, made, tmp_path):
     assert np.isfinite(model.train_on_batch(inputs[0], target))
 
 
+@pytest.mark.parametrize("container", ["h5", "weights"])
+def test_the_first_layer_may_state_the_input(container, tmp_path):
+    """Old Sequential models have no input layer: where the layer that states the shape goes, the next one states it."""
+    K = containers.module(2)
+    L = K.layers
+    model = K.Sequential([L.BatchNormalization(input_shape=(6, 6, 3)), L.Conv2D(4, 3), L.ReLU(), L.BatchNormalization()])
+    inputs = models.weighted(K, model, 5)
+    before = containers.predict(model, inputs)
+    path, weights = containers.save(model, 2, container, tmp_path / "model")
+
+    def bare(text):
+        config = json.loads(text)
+        layers = config["config"]["layers"]
+        assert layers.pop(0)["class_name"] == "InputLayer" and layers[0]["config"]["batch_input_shape"]
+        return json.dumps(config)
+    if weights is None:
+        with h5py.File(path, "r+") as f:
+            f.attrs["model_config"] = bare(f.attrs["model_config"])
+    else:
+        path.write_text(bare(path.read_text()))
+    assert containers.difference(before, containers.predict(containers.load(2, path, weights), inputs)) == 0
+    (tmp_path / "out").mkdir()
+    to, report = containers.opt(path, weights, tmp_path / "out")
+    assert report["batch_norms"]["folded"] == 1, report["batch_norms"]
+    assert containers.difference(before, containers.predict(containers.load(2, *to), inputs)) <= 1e-5
+
+
+@pytest.mark.parametrize("generation", [3, 2])
+def test_what_ends_a_mask_stays(generation, tmp_path):
+    """Layers that leave every element where it is still keep the mask of what they read from their readers."""
+    K = containers.module(generation)
+    L = K.layers
+    i = L.Input((7, 5))
+    x = L.Masking()(i)
+    ends = [L.Reshape((7, 5)), L.Permute((1, 2)), L.ZeroPadding1D(0), L.Cropping1D(0), L.Dropout(0.5)]
+    model = K.Model(i, [L.LSTM(2)(end(x)) for end in ends])
+    inputs = models.weighted(K, model, 7)
+    inputs[0][:, 4:] = 0
+    before = containers.predict(model, inputs)
+    path, weights = containers.save(model, generation, "keras", tmp_path / "model")
+    (tmp_path / "out").mkdir()
+    to, _ = containers.opt(path, weights, tmp_path / "out", "--passes=simplify")
+    assert containers.difference(before, containers.predict(containers.load(generation, *to), inputs)) <= 1e-5
+
+
 @pytest.mark.parametrize("generation", [3, 2])
 def test_untouched_members_are_the_same(generation, made, tmp_path):
     """In an archive only the architecture and the weights change; the archive is one that zipfile accepts whole."""
@@ -157,6 +203,13 @@ def test_the_tree_can_be_edited_further(generation, made, tmp_path):
         after = tree(f)
     assert set(after) == set(before) | {"model_weights/extra", "model_weights/extra/data"}
     assert all(v is None or np.array_equal(v, after[k]) for k, v in before.items())
+
+
+@pytest.mark.parametrize("generation", [3, 2])
+def test_a_name_that_means_another_container_is_told(generation, made, tmp_path):
+    path, _ = made(generation, "dense")[0]["keras"]
+    done = containers.run("opt", path, "-o", tmp_path / "out.h5")
+    assert done.returncode == 0 and "has to end in .keras" in done.stdout + done.stderr, done
 
 
 def test_weights_go_beside_the_output(made, tmp_path):

@@ -361,9 +361,9 @@ def long_names(K):
     return K.Sequential([L.Input((2,)), *pairs(0), inner], name="long_names")
 
 
-@case(2, predicts=False)
+@case(2)
 def channels_first(K):
-    """Channels before space: TensorFlow does not run it on a CPU."""
+    """Channels before space."""
     L = K.layers
     return K.Sequential([
         L.Input((3, 8, 8)), L.Conv2D(4, 3, data_format="channels_first"), L.BatchNormalization(axis=1), L.ReLU(),

@@ -14,6 +14,8 @@ pub struct KerasCapabilities {
     pub(super) unbiased: HashSet<OpId>,
     /// Constants that stand in the architecture itself.
     pub(super) literals: HashSet<OpId>,
+    /// Ops that are a part of what their layer does: a merge of three tensors is two sums, and has no words for one of them.
+    pub(super) parts: HashSet<OpId>,
 }
 
 impl Capabilities for KerasCapabilities {
@@ -34,7 +36,11 @@ impl Capabilities for KerasCapabilities {
         !self.literals.contains(&constant)
     }
 
-    /// A model is called with what its input layers say, or the call fails.
+    fn may_remove(&self, op: OpId, _: &OpKind) -> bool {
+        !self.parts.contains(&op)
+    }
+
+    /// A model is called with what its input layers say, or the call fails; what it gives follows from that.
     fn functions_are_typed(&self) -> bool {
         true
     }

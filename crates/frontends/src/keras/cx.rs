@@ -13,7 +13,7 @@ use normfold_ir::{
     CarriedNorm, Cast, ConstData, ConstPool, Constant, DType, DataLayout, Dim, Graph, OpId, OpKind,
     OpSpec, Spatial, TensorType, Type, Value,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What became of a call.
 pub(super) enum Emitted {
@@ -69,6 +69,8 @@ pub(super) struct Policy<'a> {
     /// Element type of its weights, which stands for that of its arithmetic too: mixed policies round on the way, but
     /// what they store is what a fold changes. `None` for a name that is not known.
     pub(super) dtype: Option<DType>,
+    /// Element type of its arithmetic and its result, where that is another than `dtype`.
+    pub(super) mixed: Option<DType>,
     /// The class of a policy object.
     class: Option<&'a str>,
 }
@@ -81,12 +83,33 @@ impl<'a> Policy<'a> {
         let config = json.and_then(|j| j.get("config"));
         let named = config.and_then(|c| c.get("name").or_else(|| c.get("source_name")));
         let name = json.and_then(|j| j.as_str().or_else(|| named.and_then(Json::as_str)));
-        let dtype = match name {
-            None | Some("mixed_float16" | "mixed_bfloat16") => Some(DType::F32),
-            Some(other) => shape::dtype(other),
+        let (dtype, mixed) = match name {
+            None => (Some(DType::F32), None),
+            Some("mixed_float16") => (Some(DType::F32), Some(DType::F16)),
+            Some("mixed_bfloat16") => (Some(DType::F32), Some(DType::BF16)),
+            Some(other) => (shape::dtype(other), None),
         };
-        Self { name, dtype, class }
+        Self { name, dtype, mixed, class }
     }
+}
+
+/// Why a layer's weights are of a quantized form, if they are.
+pub(super) fn quantized(layer: &Layer<'_>) -> Option<String> {
+    let config = layer.config;
+    if config.some("quantization_config").is_some() {
+        return Some("quantization_config".into());
+    }
+    if config.some("lora_rank").is_some()
+        || config.get("lora_enabled").and_then(Json::as_bool) == Some(true)
+    {
+        return Some("LoRA".into());
+    }
+    let policy = Policy::of(layer);
+    let name = policy.name.unwrap_or_default();
+    let quantized_class = policy.class.is_some_and(|c| c.contains("Quantized"));
+    let form = ["int8", "int4", "float8", "gptq", "awq", "_from_"].iter().any(|f| name.contains(f));
+    let weighted = !matches!(layer.class, "InputLayer" | "TFOpLambda" | "SlicingOpLambda");
+    (quantized_class || (form && weighted)).then(|| format!("dtype policy {name}"))
 }
 
 /// One call of one layer.
@@ -125,6 +148,8 @@ pub(super) struct LayerCx<'c, 'a> {
     pub(super) training: Option<bool>,
     /// Element types.
     pub(super) policy: Policy<'a>,
+    /// The element type that a value has in Keras, where mixed policies make it another than in the graph.
+    pub(super) mixed: &'c HashMap<Value, DType>,
 }
 
 impl<'a> LayerCx<'_, 'a> {
@@ -154,25 +179,6 @@ impl<'a> LayerCx<'_, 'a> {
                 .collect(),
             _ => None,
         }
-    }
-
-    /// Why the layer's weights are of a quantized form, if they are.
-    pub(super) fn quantized(&self) -> Option<String> {
-        let config = self.layer.config;
-        if config.some("quantization_config").is_some() {
-            return Some("quantization_config".into());
-        }
-        if config.some("lora_rank").is_some()
-            || config.get("lora_enabled").and_then(Json::as_bool) == Some(true)
-        {
-            return Some("LoRA".into());
-        }
-        let name = self.policy.name.unwrap_or_default();
-        let quantized_class = self.policy.class.is_some_and(|c| c.contains("Quantized"));
-        let form =
-            ["int8", "int4", "float8", "gptq", "awq", "_from_"].iter().any(|f| name.contains(f));
-        let weighted = !matches!(self.layer.class, "InputLayer" | "TFOpLambda" | "SlicingOpLambda");
-        (quantized_class || (form && weighted)).then(|| format!("dtype policy {name}"))
     }
 
     /// The extents of a value, when its rank is known.
@@ -208,6 +214,7 @@ impl<'a> LayerCx<'_, 'a> {
     }
 
     pub(super) fn cast(&mut self, v: Value, like: &Type) -> Value {
+        let v = self.rounded(v);
         let given = self.graph.ty(v).dtype();
         match (like.dtype(), given) {
             (Some(to), Some(from)) if to != from => {
@@ -216,6 +223,41 @@ impl<'a> LayerCx<'_, 'a> {
             }
             _ => v,
         }
+    }
+
+    /// The result of another layer as this one gets it: where one of both has a mixed policy and they work in different types, what
+    /// is between them is rounded to that of the mixed one. Otherwise nothing shows that a wider layer stands beside it,
+    /// whose factors the narrower one has no range for.
+    fn rounded(&mut self, v: Value) -> Value {
+        let own = self.made.contains(&v.op) || matches!(self.graph.kind(v.op), OpKind::Constant(_));
+        let stands = self.graph.ty(v).dtype().filter(|d| d.is_float());
+        let (false, Some(stands)) = (own || layers::is_operation(self.layer), stands) else {
+            return v;
+        };
+        let given = self.mixed.get(&v).copied();
+        let wanted = self.policy.mixed.or(self.policy.dtype);
+        let mut v = v;
+        if Some(given.unwrap_or(stands)) != wanted {
+            for to in [given, self.policy.mixed].into_iter().flatten() {
+                let ty = shape::tensor(to, self.shape(v));
+                v = self.op_as_is(Cast { to }, vec![Some(v)], ty);
+            }
+        }
+        v
+    }
+
+    /// The element type that the layer's result has in Keras, where that is another than in the graph.
+    pub(super) fn mixed_result(&self, result: Value) -> Option<DType> {
+        let stands = self.graph.ty(result).dtype().filter(|d| d.is_float())?;
+        let mixed = match layers::is_operation(self.layer) {
+            // Functions have no policy and go by what they get.
+            true => self.args.iter().find_map(|a| match a {
+                Operand::Value(v) => self.mixed.get(v).copied(),
+                _ => None,
+            }),
+            false => self.policy.mixed,
+        };
+        mixed.filter(|m| *m != stands)
     }
 
     /// Makes an op of one result whose operands are as they are.

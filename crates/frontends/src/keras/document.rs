@@ -129,6 +129,38 @@ enum Container {
     Hdf5,
 }
 
+impl Container {
+    /// Keras goes by names: what is told of one that means another container.
+    fn misnamed(&self, target: &Path) -> Option<String> {
+        let (own, ending) = match self {
+            Container::Text => ("an architecture in JSON", "json"),
+            Container::Archive { .. } => ("a .keras archive", "keras"),
+            Container::Hdf5 => ("a whole-model HDF5 file", "h5"),
+        };
+        let given = target.extension()?.to_str()?.to_ascii_lowercase().replace("hdf5", "h5");
+        let other = given != ending && ["json", "keras", "h5"].contains(&&*given);
+        other.then(|| {
+            format!("the output is {own}, as the input is, and Keras goes by the name: it has to end in .{ending}")
+        })
+    }
+
+    /// An error in the architecture, with where that is.
+    fn around(&self, e: FrontendError) -> FrontendError {
+        let outer = match self {
+            Container::Text => return e,
+            Container::Archive { .. } => format!("member `{CONFIG}`"),
+            Container::Hdf5 => format!("attribute `{MODEL_CONFIG}`"),
+        };
+        match e {
+            FrontendError::Malformed { format, place, offset, problem } => {
+                let place = format!("{outer}, {place}");
+                FrontendError::Malformed { format, place, offset, problem }
+            }
+            other => other,
+        }
+    }
+}
+
 /// An opened Keras model. It holds its files open and mapped.
 #[derive(Clone, Debug)]
 pub struct KerasDocument {
@@ -235,7 +267,7 @@ impl KerasDocument {
                 "giving them to a model that holds its weights",
             ));
         }
-        let json = Json::parse(&text)?;
+        let json = Json::parse(&text).map_err(|e| container.around(e))?;
         let model = model::read(&json)?;
         let store = weights.as_ref().map(|w| w.store(&model)).transpose()?;
         let (module, imported) = import(&text, &json, &model, store.as_ref())?;
@@ -292,6 +324,7 @@ impl KerasDocument {
         let weights = Weights { pool: &module.constants, measured: &measured };
         let (content, apart) =
             self.contents(module, weights, options.threads, &mut report.notes)?;
+        report.notes.extend(self.container.misnamed(target));
         report.bytes = content.len() + apart.as_ref().map_or(0, Content::len);
         report.files.extend(self.write(&content, apart.as_ref(), target, &options)?);
         drop((content, apart));
@@ -353,10 +386,19 @@ impl KerasDocument {
             if !edits.is_empty() {
                 text = Some(edits.finish());
             }
-            let renamed = model.outputs.iter().zip(&change.outputs).filter(|((_, a), b)| a != *b);
-            notes.extend(renamed.map(|((name, _), _)| {
-                format!("output `{name}` is the result of another layer now, and Keras names outputs after layers")
-            }));
+            for ((name, old), now) in model.outputs.iter().zip(&change.outputs) {
+                let (Some(before), Some(after)) = (model.producer(*old), model.producer(*now))
+                else {
+                    continue;
+                };
+                // Members of a dictionary keep their names.
+                let note = format!(
+                    "output `{name}` is the result of layer `{after}` now, and Keras names outputs after layers"
+                );
+                if before == *name && before != after && !notes.contains(&note) {
+                    notes.push(note);
+                }
+            }
         }
         // The file of weights, where something in it changes.
         let config = match (&self.container, &text) {

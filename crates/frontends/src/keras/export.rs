@@ -95,6 +95,8 @@ fn inexpressible(layer: &Layer<'_>, why: impl Into<String>) -> FrontendError {
 
 /// The operand of a linear op that is its bias.
 const BIAS: usize = 2;
+/// Casts of what a layer reads: two that round, and that to its own type.
+const MOST_CASTS: usize = 3;
 
 struct Export<'e, 'a> {
     pool: &'e ConstPool,
@@ -396,16 +398,19 @@ impl<'e, 'a> Export<'e, 'a> {
         }
     }
 
-    /// The tensor that an operand was, a cast of the call itself aside.
+    /// The tensor that an operand was, casts of the call itself aside.
     fn before(&self, call: &CallRecord, v: Value) -> Option<Tensor> {
-        if let Some(&t) = self.tensors.get(&v) {
-            return Some(t);
+        let mut v = v;
+        // What a layer reads may be rounded before it is cast.
+        for _ in 0..=MOST_CASTS {
+            if let Some(&t) = self.tensors.get(&v) {
+                return Some(t);
+            }
+            let (_, operands) = call.ops.iter().find(|(op, _)| *op == v.op)?;
+            let [Some(x)] = operands.as_slice() else { return None };
+            v = *x;
         }
-        let (_, operands) = call.ops.iter().find(|(op, _)| *op == v.op)?;
-        match operands.as_slice() {
-            [Some(x)] => self.tensors.get(x).copied(),
-            _ => None,
-        }
+        None
     }
 
     /// A call says once what it reads in place of a tensor.

@@ -6,7 +6,7 @@ pub(super) use body::Names;
 
 use super::{
     KerasCapabilities,
-    cx::{Emitted, LayerCx, Policy},
+    cx::{Emitted, LayerCx, Policy, quantized},
     layers,
     model::{FORMAT, Layer, Model, Tensor},
     record::{CallRecord, LayerRecord, Record, Store},
@@ -14,7 +14,7 @@ use super::{
 use crate::FrontendError;
 use body::{Body, Carried};
 use indexmap::IndexSet;
-use normfold_ir::{CarriedNorm, Graph, GraphRole, Module, OpId, Type};
+use normfold_ir::{CarriedNorm, Graph, GraphRole, Module, OpId, OpKind, Type};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet},
@@ -37,6 +37,8 @@ pub(super) struct Importer<'a> {
     store: Option<&'a Store>,
     /// Dtype policies other than float32.
     pub(super) policies: IndexSet<Arc<str>>,
+    /// Whether a layer of any model makes masks.
+    masks: bool,
     /// How many layers may yet be looked at again for the shapes that a call of a nested model gives.
     again: usize,
 }
@@ -102,6 +104,7 @@ impl<'a> Importer<'a> {
             entries: HashMap::new(),
             store,
             policies: IndexSet::new(),
+            masks: false,
             again: AGAIN,
         }
     }
@@ -125,6 +128,7 @@ impl<'a> Importer<'a> {
 
     fn count(&mut self, model: &Model<'a>) {
         for layer in &model.layers {
+            self.masks |= layers::makes_masks(layer);
             if let Some(id) = layer.shared_id {
                 *self.entries.entry(id).or_default() += 1;
             }
@@ -149,6 +153,7 @@ impl<'a> Importer<'a> {
         self.again = self.again.checked_sub(model.layers.len())?;
         let mut scratch = Importer::new(self.text, self.keras2, "", None);
         scratch.again = self.again;
+        scratch.masks = self.masks;
         std::mem::swap(&mut scratch.entries, &mut self.entries);
         let results = scratch.graph(model, GraphRole::Function, Place::default(), false, args);
         self.again = scratch.again;
@@ -198,13 +203,18 @@ impl<'a> Importer<'a> {
         let mut graph = Graph::new(name.clone(), role);
         let mut body = Body::new(model, &mut graph);
         body.parameters(model, args);
+        // What a nested model is called with may have a mask.
+        let given = self.masks && role == GraphRole::Function;
         for (index, layer) in model.layers.iter().enumerate().filter(|(_, l)| l.is_input()) {
             let tensor = Tensor::Result { layer: index, call: layer.first_call, result: 0 };
             if let (Some(r), Ok(value)) = (records.get_mut(index), body.value(tensor)) {
+                body.masked.extend(given.then_some(value));
                 r.calls = vec![CallRecord { results: vec![value], ..CallRecord::default() }];
             }
         }
+        body.masked.extend(body.inputs.iter().filter(|_| given));
         let (mut unbiased, mut literals) = (HashSet::new(), HashSet::new());
+        let mut parts = HashSet::new();
         for node in order(model)? {
             let Some(layer) = model.layers.get(node.layer) else { continue };
             let call = match functions.get(node.layer).and_then(Option::as_ref) {
@@ -226,6 +236,18 @@ impl<'a> Importer<'a> {
                     self.layer_call(&mut body, layer, node, scope)?
                 }
             };
+            let may = match functions.get(node.layer).and_then(Option::as_ref) {
+                Some(_) => self.masks,
+                None => {
+                    layers::makes_masks(layer)
+                        || !layers::ends_masks(layer) && body.reads_mask(layer, node)
+                }
+            };
+            body.masked.extend(call.results.iter().filter(|_| may));
+            let binary = |op: OpId| matches!(body.graph.kind(op), OpKind::Binary(_));
+            if call.ops.len() > 1 && call.ops.iter().all(|(op, _)| binary(*op)) {
+                parts.extend(call.ops.iter().map(|(op, _)| *op));
+            }
             body.define(node, call.results.clone());
             // Calls of a layer come in any order.
             if let Some(r) = records.get_mut(node.layer) {
@@ -244,7 +266,7 @@ impl<'a> Importer<'a> {
         }
         let inputs = std::mem::take(&mut body.inputs);
         let results = body.finish(model)?;
-        graph.set_capabilities(Arc::new(KerasCapabilities { unbiased, literals }));
+        graph.set_capabilities(Arc::new(KerasCapabilities { unbiased, literals, parts }));
         let record = Record { graph: self.module.add_graph(graph), inputs, layers: records };
         Ok(Imported { name, results, record })
     }
@@ -264,6 +286,10 @@ impl<'a> Importer<'a> {
         let policy = Policy::of(layer);
         if let Some(name) = policy.name.filter(|n| *n != "float32") {
             self.policies.insert(name.into());
+        }
+        if layers::ends_masks(layer) && body.reads_mask(layer, node) {
+            let what = Carried { quantized: false, norm: None };
+            return Ok(body.opaque(self.text, layer, node, Some("it ends a mask".into()), what));
         }
         // A weight that another model reads too is no constant of this graph alone.
         if layer.shared_id.is_some_and(|id| self.entries.get(&id).is_some_and(|&n| n > 1)) {
@@ -297,8 +323,9 @@ impl<'a> Importer<'a> {
                 Err(()) => None,
             },
             policy,
+            mixed: &body.mixed,
         };
-        let (reason, norm) = match cx.quantized() {
+        let (reason, norm) = match quantized(layer) {
             Some(form) => {
                 let norm = layers::is_norm(layer).then_some(CarriedNorm::CustomLayer);
                 let what = Carried { quantized: true, norm };
@@ -307,6 +334,8 @@ impl<'a> Importer<'a> {
             None => match layers::emit(&mut cx)? {
                 Emitted::Value(value) => {
                     let record = CallRecord::of_emitted(&cx, value);
+                    let mixed = cx.mixed_result(value);
+                    body.mixed.extend(mixed.map(|dtype| (value, dtype)));
                     body.name_results(layer, node, &[value]);
                     return Ok(record);
                 }

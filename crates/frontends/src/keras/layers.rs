@@ -9,6 +9,7 @@ mod window;
 
 use super::{
     cx::{Emit, Emitted, LayerCx},
+    json::Json,
     model::Layer,
 };
 
@@ -269,6 +270,19 @@ pub(super) fn is_pure(layer: &Layer<'_>) -> bool {
         "Activation",
     ];
     PURE.contains(&layer.class)
+}
+
+/// Whether the result of a layer may have a mask that none of its inputs has.
+pub(super) fn makes_masks(layer: &Layer<'_>) -> bool {
+    let embedding = layer.class == "Embedding"
+        && layer.config.get("mask_zero").and_then(Json::as_bool) == Some(true);
+    !layer.is_builtin() || matches!(layer.class, "Masking" | "Lambda") || embedding
+}
+
+/// Whether a layer that may do nothing to elements ends the mask of what it reads: without it, readers would see that mask.
+pub(super) fn ends_masks(layer: &Layer<'_>) -> bool {
+    let moves = ["Reshape", "Permute", "Flatten", "ZeroPadding", "Cropping", "UpSampling"];
+    layer.is_builtin() && (is_operation(layer) || moves.iter().any(|m| layer.class.starts_with(m)))
 }
 
 /// The operands that a layer reads for their shape or element type only.

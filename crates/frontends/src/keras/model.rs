@@ -103,6 +103,16 @@ pub(super) enum Tensor {
     },
 }
 
+impl<'a> Model<'a> {
+    /// The name of the layer that a tensor is the result of.
+    pub(super) fn producer(&self, tensor: Tensor) -> Option<&'a str> {
+        match tensor {
+            Tensor::Input(_) => None,
+            Tensor::Result { layer, .. } => self.layers.get(layer).map(|l| l.name),
+        }
+    }
+}
+
 impl Layer<'_> {
     /// Whether the class is Keras's own, so that its name says what it does.
     pub(super) fn is_builtin(&self) -> bool {

@@ -32,6 +32,7 @@ pub(super) fn rewrite(
     }
     if model.sequential {
         writer.chain()?;
+        writer.input_shape(edits)?;
     } else if let Some(outputs) = config.get("output_layers") {
         writer.outputs(edits, outputs);
     }
@@ -208,18 +209,11 @@ impl Writer<'_, '_> {
             Some(layer) => Tensor::Result { layer, call: 0, result: 0 },
             None => Tensor::Input(0),
         };
-        let refuse = |layer: &Layer<'_>, why: &str| {
-            Err(FrontendError::NotExpressible { op: layer.place.clone(), why: why.into() })
-        };
         for (index, (layer, change)) in
             self.model.layers.iter().zip(&self.change.layers).enumerate()
         {
             if Some(index) == input.layer {
                 continue;
-            }
-            let shaped = ["batch_input_shape", "batch_shape", "input_shape"];
-            if change.gone && shaped.iter().any(|k| layer.config.some(k).is_some()) {
-                return refuse(layer, "it states the shape of the model's input");
             }
             let (Some(call), Some(Some(c))) = (layer.calls.first(), change.calls.first()) else {
                 continue;
@@ -237,6 +231,35 @@ impl Writer<'_, '_> {
             _ => Ok(()),
         }
     }
+
+    /// Without an input layer the first layer states what the model reads: where it goes, the next one says it.
+    fn input_shape(&self, edits: &mut Edits<'_>) -> Result<(), FrontendError> {
+        let layers = || self.model.layers.iter().zip(&self.change.layers);
+        let Some((first, LayerChange { gone: true, .. })) = layers().next() else { return Ok(()) };
+        let explicit = self.model.inputs.iter().any(|i| i.layer.is_some());
+        let member = |key: &&str| {
+            let value = first.config.some(key)?;
+            Some(((*key).to_owned(), edits.render(value.span.clone())))
+        };
+        let stated: Vec<_> = STATED.iter().filter_map(member).collect();
+        if explicit || stated.is_empty() {
+            return Ok(());
+        }
+        match layers().find(|(_, change)| !change.gone) {
+            Some((next, _)) if next.nested.is_none() => {
+                edits.members(next.config, |key| !STATED.contains(&key), &stated);
+                Ok(())
+            }
+            _ => refuse(first, "it states the shape of the model's input"),
+        }
+    }
+}
+
+/// How the first layer of a Sequential model states the shape of what the model reads.
+const STATED: [&str; 3] = ["batch_input_shape", "batch_shape", "input_shape"];
+
+fn refuse(layer: &Layer<'_>, why: &str) -> Result<(), FrontendError> {
+    Err(FrontendError::NotExpressible { op: layer.place.clone(), why: why.into() })
 }
 
 /// Whether a list stands among arguments by name.

@@ -8,6 +8,7 @@ mod named;
 mod paths;
 
 use super::{
+    cx::quantized,
     export::ModelChange,
     json::Json,
     layers,
@@ -199,9 +200,10 @@ fn is_layer(model: &Model<'_>, layer: &Layer<'_>) -> bool {
     !function && !hidden
 }
 
-/// How many weights a layer has: those that are trained, and all. `None` for classes that are not known.
+/// How many weights a layer has: those that are trained, and all. `None` for classes that are not known, and for layers of
+/// a quantized form, which has weights of its own.
 fn variables(layer: &Layer<'_>) -> Option<(usize, usize)> {
-    if !layer.is_builtin() {
+    if !layer.is_builtin() || quantized(layer).is_some() {
         return None;
     }
     let flag = |key: &str| layer.config.some(key).and_then(Json::as_bool).unwrap_or(true);

@@ -264,6 +264,12 @@ fn what_is_not_understood_is_carried_verbatim() {
 }
 
 #[test]
+fn a_function_recorded_as_a_layer_of_its_name_is_opaque() {
+    let m = module(&sequential("[null, 4]", &[layer("Reshape", "r", r#""newshape": [-1, 2, 2]"#)]));
+    assert!(matches!(find(main_graph(&m), "r").1, OpKind::Opaque(_)));
+}
+
+#[test]
 fn quantized_layers_are_marked() {
     let dense = |config: &str| {
         let config = format!(r#""units": 2, {config}"#);
@@ -302,6 +308,35 @@ fn types_are_those_of_the_weights() {
     assert_eq!(
         lines(main_graph(&m)),
         ["_: tensor<?x4xf16> = cast(x)", "d: tensor<?x2xf16> = linear(_, d/kernel, d/bias)"]
+    );
+}
+
+/// Layers of one mixed policy have nothing between them; where a wider one meets them, it is seen what is rounded.
+#[test]
+fn mixed_policies_round_where_they_meet_others() {
+    let dense = |name: &str, policy: &str| {
+        layer("Dense", name, &format!(r#""units": 4, "use_bias": false, "dtype": "{policy}""#))
+    };
+    let half = "mixed_float16";
+    let layers = [dense("a", half), dense("b", half), dense("c", "float32"), dense("d", half)];
+    let text = sequential("[null, 4]", &layers).replacen(
+        r#""batch_input_shape""#,
+        r#""dtype": "float16", "batch_input_shape""#,
+        1,
+    );
+    assert_eq!(
+        lines(main_graph(&module(&text))),
+        [
+            "_: tensor<?x4xf32> = cast(x)",
+            "a: tensor<?x4xf32> = linear(_, a/kernel)",
+            "b: tensor<?x4xf32> = linear(a, b/kernel)",
+            "_: tensor<?x4xf16> = cast(b)",
+            "_: tensor<?x4xf32> = cast(_)",
+            "c: tensor<?x4xf32> = linear(_, c/kernel)",
+            "_: tensor<?x4xf16> = cast(c)",
+            "_: tensor<?x4xf32> = cast(_)",
+            "d: tensor<?x4xf32> = linear(_, d/kernel)",
+        ]
     );
 }
 

@@ -13,8 +13,8 @@ use super::{
     search::no_producer,
 };
 use normfold_ir::{
-    Cast, DType, DepthMode, GlobalPool, OpId, OpKind, Pad, PadMode, Pool, PoolKind, Reduce,
-    ReduceKind, Resize, Value,
+    Cast, DType, DepthMode, GlobalPool, OpId, OpKind, Pad, PadMode, Padding, Pool, PoolKind,
+    Reduce, ReduceKind, Resize, Value,
 };
 
 /// From which side of an op to which.
@@ -253,14 +253,18 @@ impl At<'_> {
             let blocker = self.blocker();
             return Err(FoldReason::AxisMismatch { blocker, axis, channels: Some(channel) });
         }
+        let unpadded = (0..usize::from(p.x.spatial)).all(|i| p.pad.explicit(i) == Some((0, 0)));
         match p.f {
             // Padding with −∞ is harmless; the positions of the largest are not asked for.
             PoolKind::Max if g.results(self.op).skip(1).all(|v| g.is_unused(v)) => {
-                self.positive(self.ask.clone().into())
+                let largest = self.ask.clone().into();
+                // The largest of one cell that is inside is that cell. SAME adds none to such windows.
+                let inside = !p.ceil_mode
+                    && (unpadded || matches!(p.pad, Padding::SameUpper | Padding::SameLower));
+                let one = inside && p.kernel.iter().all(|&k| k == 1);
+                if one { Ok(largest) } else { self.positive(largest) }
             }
             PoolKind::Average => {
-                let unpadded =
-                    (0..usize::from(p.x.spatial)).all(|i| p.pad.explicit(i) == Some((0, 0)));
                 // Where the divisor counts what stands outside, t would be averaged with zeros.
                 let whole = !p.count_include_pad || unpadded && !p.ceil_mode;
                 if self.ask.shifts() && !whole {

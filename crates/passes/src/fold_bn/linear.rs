@@ -49,7 +49,7 @@ pub(super) fn target(
     // The copy would have to be laid out anew.
     let is_view = r.is_view(&pool.dims(r.entry));
     if !cx.allow_copy || bytes > cx.copy_limit || !expressible || is_view {
-        return Err(FoldReason::SharedWeight { what, name, bytes });
+        return Err(FoldReason::SharedWeight { what, name, bytes, placeable: expressible });
     }
     copied.push(name.clone());
     Ok(Target::Copy { at, base: r.entry, name: Some(name) })

@@ -155,7 +155,12 @@ impl Integers {
         let may = g.capabilities().may_create(g.kind(self.op), self.dtype);
         if !cx.allow_copy || !may {
             let bytes = cx.pool.byte_len(self.scale.entry);
-            return Err(FoldReason::SharedWeight { what: Role::Weight, name, bytes });
+            return Err(FoldReason::SharedWeight {
+                what: Role::Weight,
+                name,
+                bytes,
+                placeable: may,
+            });
         }
         copied.push(name);
         absorbed.clone = Some((self.op, at));

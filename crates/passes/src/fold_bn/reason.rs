@@ -63,38 +63,119 @@ impl fmt::Display for Role {
 )]
 pub enum FoldReason {
     TrainingMode,
-    PerElement { rank: Option<usize> },
-    NotConstant { what: Role, blocker: Blocker },
-    OverridableInput { what: Role, name: Arc<str> },
-    MutableState { what: Role, name: Arc<str> },
-    RegionBoundary { what: Arc<str> },
-    GraphInput { name: Arc<str> },
-    MultipleConsumers { blocker: Blocker, users: usize, returned: bool },
-    ActivationBetween { blocker: Blocker },
-    Quantized { blocker: Blocker },
-    CustomDomain { blocker: Blocker },
-    NoLinearProducer { blocker: Blocker },
-    AxisMismatch { blocker: Blocker, axis: usize, channels: Option<usize> },
-    SiblingDisagrees { blocker: Blocker },
-    PaddingBetween { blocker: Blocker },
-    PaddedShift { blocker: Blocker },
-    Extrapolation { blocker: Blocker },
-    Sign { blocker: Blocker },
-    PrecisionNarrowing { blocker: Blocker },
-    ChannelMismatch { blocker: Blocker, expected: u64, found: u64 },
-    UnknownRank { blocker: Blocker },
-    UnknownType { blocker: Blocker },
-    UnsupportedType { blocker: Blocker, dtype: DType },
-    NonFinite { what: &'static str, channel: usize },
-    Overflow { what: Role, channel: Option<usize> },
-    SharedWeight { what: Role, name: Arc<str>, bytes: u64 },
-    NotExpressible { what: &'static str },
-    Irremovable { blocker: Blocker },
-    WeightsAbsent { blocker: Option<Blocker> },
-    Uncertified { message: String },
-    PairMismatch { blocker: Option<Blocker>, named: Arc<str> },
-    NotSelected { blocker: Option<Blocker> },
-    Carried { norm: CarriedNorm },
+    PerElement {
+        rank: Option<usize>,
+    },
+    NotConstant {
+        what: Role,
+        blocker: Blocker,
+    },
+    OverridableInput {
+        what: Role,
+        name: Arc<str>,
+    },
+    MutableState {
+        what: Role,
+        name: Arc<str>,
+    },
+    RegionBoundary {
+        what: Arc<str>,
+    },
+    GraphInput {
+        name: Arc<str>,
+    },
+    MultipleConsumers {
+        blocker: Blocker,
+        users: usize,
+        returned: bool,
+    },
+    ActivationBetween {
+        blocker: Blocker,
+    },
+    Quantized {
+        blocker: Blocker,
+    },
+    CustomDomain {
+        blocker: Blocker,
+    },
+    NoLinearProducer {
+        blocker: Blocker,
+    },
+    AxisMismatch {
+        blocker: Blocker,
+        axis: usize,
+        channels: Option<usize>,
+    },
+    SiblingDisagrees {
+        blocker: Blocker,
+    },
+    PaddingBetween {
+        blocker: Blocker,
+    },
+    PaddedShift {
+        blocker: Blocker,
+    },
+    Extrapolation {
+        blocker: Blocker,
+    },
+    Sign {
+        blocker: Blocker,
+    },
+    PrecisionNarrowing {
+        blocker: Blocker,
+    },
+    ChannelMismatch {
+        blocker: Blocker,
+        expected: u64,
+        found: u64,
+    },
+    UnknownRank {
+        blocker: Blocker,
+    },
+    UnknownType {
+        blocker: Blocker,
+    },
+    UnsupportedType {
+        blocker: Blocker,
+        dtype: DType,
+    },
+    NonFinite {
+        what: &'static str,
+        channel: usize,
+    },
+    Overflow {
+        what: Role,
+        channel: Option<usize>,
+    },
+    /// `placeable`: whether the document has a place for a copy.
+    SharedWeight {
+        what: Role,
+        name: Arc<str>,
+        bytes: u64,
+        placeable: bool,
+    },
+    NotExpressible {
+        what: &'static str,
+    },
+    Irremovable {
+        blocker: Blocker,
+    },
+    WeightsAbsent {
+        blocker: Option<Blocker>,
+    },
+    Uncertified {
+        message: String,
+    },
+    PairMismatch {
+        blocker: Option<Blocker>,
+        named: Arc<str>,
+    },
+    NotSelected {
+        blocker: Option<Blocker>,
+    },
+    Carried {
+        norm: CarriedNorm,
+    },
     RewriteLimit,
 }
 
@@ -190,7 +271,12 @@ impl FoldReason {
             UnsupportedType { .. } => "weights of type f64, f32, f16 or bf16",
             NonFinite { .. } => "repair the constant",
             Overflow { .. } => "a wider weight type",
-            SharedWeight { .. } => "allow a copy: shared=copy, or a larger copy-limit",
+            SharedWeight { placeable: true, .. } => {
+                "allow a copy: shared=copy, or a larger copy-limit"
+            }
+            SharedWeight { placeable: false, .. } => {
+                "a weight of its own for each op that reads it"
+            }
             NotExpressible { .. } => "a document of a newer version",
             Irremovable { .. } => "a document that can be without this op",
             WeightsAbsent { .. } => "give the weights: everything else allows the fold",
@@ -385,10 +471,14 @@ impl fmt::Display for FoldReason {
                 write!(f, "the folded {what} would not be finite in its type (channel {c})")
             }
             Overflow { what, .. } => write!(f, "the folded {what} would not be finite in its type"),
-            SharedWeight { what, name, bytes } => {
+            SharedWeight { what, name, bytes, placeable } => {
+                let why = match placeable {
+                    true => "a copy is not allowed",
+                    false => "the document has no place for a copy",
+                };
                 write!(
                     f,
-                    "the {what} \"{name}\" ({bytes} bytes) is read by other ops too, and a copy is not allowed"
+                    "the {what} \"{name}\" ({bytes} bytes) is read by other ops too, and {why}"
                 )
             }
             NotExpressible { what } => write!(f, "the document cannot say {what}"),

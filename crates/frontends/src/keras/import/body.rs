@@ -59,6 +59,10 @@ pub(super) struct Body<'g> {
     places: Vec<String>,
     /// Names of values.
     pub(super) names: Names,
+    /// The element type that a value has in Keras, where mixed policies make it another than in the graph.
+    pub(super) mixed: HashMap<Value, DType>,
+    /// Values that may have a mask, which layers hand on beside them.
+    pub(super) masked: HashSet<Value>,
 }
 
 impl<'g> Body<'g> {
@@ -73,6 +77,8 @@ impl<'g> Body<'g> {
             first_call: model.layers.iter().map(|l| l.first_call).collect(),
             places: model.layers.iter().map(|l| l.place.clone()).collect(),
             names: Names(model.layers.iter().map(|l| l.name.into()).collect()),
+            mixed: HashMap::new(),
+            masked: HashSet::new(),
         };
         let uses: usize = model.layers.iter().flat_map(|l| &l.calls).map(|c| c.args.len()).sum();
         body.graph.reserve(model.layers.len() * 3, uses * 3);
@@ -211,6 +217,12 @@ impl<'g> Body<'g> {
     fn tensors(&self, layer: &Layer<'_>, call: usize) -> Result<Vec<Value>, FrontendError> {
         let call = layer.calls.get(call).map(|c| c.tensors()).unwrap_or_default();
         call.iter().map(|(t, _)| self.value(*t).map_err(|p| layer.invalid(p))).collect()
+    }
+
+    /// Whether something that a call reads may have a mask.
+    pub(super) fn reads_mask(&self, layer: &Layer<'_>, node: Node) -> bool {
+        let read = self.tensors(layer, node.call).unwrap_or_default();
+        !self.masked.is_empty() && read.iter().any(|v| self.masked.contains(v))
     }
 
     /// The name of a result of a call: the layer's, `:call` from the second call on, `.result` from the second result on.

@@ -35,6 +35,10 @@ pub(super) fn flatten(cx: &mut LayerCx<'_, '_>) -> Emit {
 
 /// `Reshape`: `target_shape` without the batch, one −1 inferred.
 pub(super) fn reshape(cx: &mut LayerCx<'_, '_>) -> Emit {
+    // Keras 3 writes a call of `ops.reshape` into HDF5 files as if it were this layer.
+    if cx.layer.config.get("newshape").is_some() {
+        return opaque("a recorded function");
+    }
     let target = cx.layer.config.get("target_shape").and_then(Json::items);
     let target: Option<Vec<i64>> =
         target.and_then(|t| t.iter().map(|d| d.as_i64().or(d.is_null().then_some(-1))).collect());

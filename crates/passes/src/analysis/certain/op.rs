@@ -62,6 +62,12 @@ impl OpCx<'_> {
         }
     }
 
+    /// The types that the results declare.
+    fn declared(&self) -> SmallVec<[Certain; 1]> {
+        let ty = |v| self.graph.ty(v).tensor().map(Certain::of).unwrap_or_default();
+        self.graph.results(self.op).map(ty).collect()
+    }
+
     /// What is certain of the results.
     pub(super) fn results(&self) -> SmallVec<[Certain; 1]> {
         let x = self.operand(0);
@@ -73,8 +79,10 @@ impl OpCx<'_> {
                 self.graph.ty(v).tensor().map(Certain::of).unwrap_or_default()
             }
             OpKind::Opaque(_) if self.graph.capabilities().opaque_results_are_typed() => {
-                let ty = |v| self.graph.ty(v).tensor().map(Certain::of).unwrap_or_default();
-                return self.graph.results(self.op).map(ty).collect();
+                return self.declared();
+            }
+            OpKind::Call(_) if self.graph.capabilities().functions_are_typed() => {
+                return self.declared();
             }
             OpKind::Opaque(o) if o.shaped => x,
             OpKind::Unary(_)
