@@ -127,6 +127,15 @@ def parameter_lists():
     return Net(f, w=nn.ParameterList([torch.zeros(4, 3, 1, 1), torch.zeros(5, 4, 1, 1)]), n=nn.ModuleList([B2(4), B2(5)])), (image(),)
 
 
+@case(1, forms=BOTH)
+def shape_of_another():
+    """Who reads the shape of a layer's result reads no elements of it."""
+    def f(s, x):
+        y = s.fc(x)
+        return s.norm(y.flatten(0, 1)).reshape_as(y) + torch.zeros_like(y)
+    return Net(f, fc=nn.Linear(6, 4), norm=B1(4)), (data(2, 5, 6),)
+
+
 # --- sums ------------------------------------------------------------------------------
 
 @case(4, forms=BOTH)

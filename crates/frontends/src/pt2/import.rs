@@ -405,16 +405,12 @@ fn opaque<'a>(
     }
     let name = node.target.strip_prefix("torch.ops.").unwrap_or(node.target);
     let pure = !kept.pinned && effect(node) == Effect::Fresh && is_value(node);
-    // Of these only shape and type are read.
-    let reads_shape = node
-        .aten()
-        .is_some_and(|(name, _)| name.starts_with("sym_") || name == "_assert_tensor_metadata");
     let kind = Opaque {
         domain: "torch".into(),
         name: name.into(),
         attrs,
         pure,
-        type_uses: if reads_shape { vec![0] } else { Vec::new() },
+        type_uses: node.aten().map_or_else(Vec::new, |(name, _)| type_uses(name)),
         quantized: name.contains("quant"),
         norm: kept.norm,
         ..Opaque::default()
@@ -428,6 +424,16 @@ fn opaque<'a>(
         .operands(operands.iter().map(|o| o.value))
         .results(results);
     (graph.create(spec), operands)
+}
+
+/// The operands of which an op reads shape and type, and no elements.
+fn type_uses(name: &str) -> Vec<u32> {
+    let first = name.starts_with("sym_") || name == "_assert_tensor_metadata";
+    match name {
+        _ if first || name.ends_with("_like") || name.starts_with("new_") => vec![0],
+        "reshape_as" | "view_as" | "expand_as" | "type_as" => vec![1],
+        _ => Vec::new(),
+    }
 }
 
 /// Whether a node computes tensors from its operands and nothing else: no symbols, which are named where no op reads them, and
