@@ -332,7 +332,7 @@ def recurrent_and_wrapped(K):
     return K.Model(i, L.GlobalAveragePooling1D()(L.ReLU()(x)))
 
 
-@case(1, {"quantized": 1}, generations=(3,))
+@case(1, {"quantized": 1}, generations=(3,), unseen=frozenset({(3, "h5")}))
 def quantized(K):
     """A dense layer in 8 bits has weights of its own, which stay what they are."""
     L = K.layers
