@@ -174,7 +174,12 @@ pub(super) fn is_builtin(class: &str, module: Option<&str>, registered: Option<&
             m.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
     };
-    module.is_none_or(ours) && registered.is_none_or(|r| r == class)
+    match (module, registered) {
+        (None, None) => true,
+        (Some(module), registered) => ours(module) && registered.is_none_or(|r| r == class),
+        // A class of somebody's own that Keras was not told of has its name and no module, whatever it is called.
+        (None, Some(_)) => false,
+    }
 }
 
 fn is_model_class(class: &str) -> bool {

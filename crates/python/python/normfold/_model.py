@@ -53,10 +53,11 @@ class Module:
     :raises InputError: it is no such model, or damaged; the message says where.
     """
 
-    __slots__ = ("_native",)
+    __slots__ = ("_native", "_notes")
 
     def __init__(self, source: str | os.PathLike[str] | bytes | bytearray | memoryview, *,
                  weights: str | os.PathLike[str] | None = None):
+        self._notes: list[str] = []
         if isinstance(source, (bytes, bytearray, memoryview)):
             if weights is not None:
                 raise TypeError("weights go with a path")
@@ -71,6 +72,7 @@ class Module:
         :raises InputError: the text is no module; the message says where.
         """
         module = cls.__new__(cls)
+        module._notes = []
         module._native = _native.Module.from_text(text, name)
         return module
 
@@ -83,7 +85,11 @@ class Module:
     def report(self) -> Report | None:
         """What the last run did; ``None`` before the first."""
         told = self._native.report
-        return None if told is None else Report(told)
+        if told is None:
+            return None
+        report = Report(told)
+        report.notes += [note for note in self._notes if note not in report.notes]
+        return report
 
     def run(self, pipeline: Pipeline | str = DEFAULT, *, ranges: bool = False) -> Report:
         """Runs passes over the module, in memory.
@@ -124,7 +130,7 @@ class Module:
         Where a folded weight turns out to overflow its type, what ran is run again with that batch norm kept; ``report``
         tells it.
         """
-        files, _ = self._native.save(os.fspath(path), None if weights is None else os.fspath(weights), external, threads, sync)
+        files, self._notes = self._native.save(os.fspath(path), None if weights is None else os.fspath(weights), external, threads, sync)
         return [os.fspath(f) for f in files]
 
     def to_bytes(self) -> bytes:

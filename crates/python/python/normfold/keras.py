@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ._model import DEFAULT, Module
@@ -32,7 +33,9 @@ def fold_all_batch_norms(model: Model, *, pipeline: str = DEFAULT,
     :param pipeline: what to run: ``fold-bn,dce`` unless told otherwise.
     :param custom_objects: as ``load_model`` takes it. Classes of the model's own layers need not be named.
     :return: ``(pairs, folded)``. ``folded`` is a new model without the batch norms that were folded, with the types and
-        ``trainable`` flags that the layers had; it is compiled as the model was, with the optimizer at its beginning.
+        ``trainable`` flags that the layers had; it is compiled as the model was, with the optimizer at its beginning. Keras names
+        outputs after layers: where a norm was an output, losses and data that go by names need the new one, which
+        ``pairs.report.notes`` tells.
         ``pairs`` lists for each batch norm the layer of ``folded`` that took it in, and the batch norm of ``model``:
         ``[(layer, batch_norm), …]``; a batch norm that several layers took in has a pair with each. ``pairs.report`` says of
         every batch norm that is left why.
@@ -42,6 +45,11 @@ def fold_all_batch_norms(model: Model, *, pipeline: str = DEFAULT,
     keras = _keras_of(model)
     import tempfile
 
+    if not hasattr(model, "layers") or not (hasattr(model, "input_names") or type(model).__name__ == "Sequential" or hasattr(model, "_functional")):
+        raise InputError("a subclassed model is Python code: a Functional or Sequential one is needed")
+    for _, name, layer in _placed(model):
+        if "call" in vars(layer):
+            raise InputError(f"layer {name!r} has a `call` of its own, which no file holds")
     known = {**_classes_of(model), **(custom_objects or {})}
     with tempfile.TemporaryDirectory() as directory:
         before, after = (os.path.join(directory, name) for name in ("before.keras", "after.keras"))
@@ -71,21 +79,18 @@ def _keras_of(model: Any) -> Any:
     raise TypeError(f"expected a Keras model, not {type(model).__name__}")
 
 
-def _layers(model: Any, prefix: str = "") -> dict[str, Any]:
-    """Every layer by its path through the models around it."""
-    found = {}
+def _placed(model: Any, outer: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Every layer with its name, and the names of the models around it."""
     for layer in model.layers:
-        path = f"{prefix}{layer.name}"
-        found[path] = layer
+        yield outer, layer.name, layer
         if hasattr(layer, "layers"):
-            found.update(_layers(layer, f"{path}/"))
-    return found
+            yield from _placed(layer, f"{outer}/{layer.name}" if outer else layer.name)
 
 
 def _classes_of(model: Any) -> dict[str, Any]:
     """Classes of layers that are not Keras's own, by the names that a configuration may call them."""
     found: dict[str, Any] = {}
-    for layer in [model, *_layers(model).values()]:
+    for layer in [model, *(layer for _, _, layer in _placed(model))]:
         cls = type(layer)
         if cls.__module__.split(".")[0] not in ("keras", "tf_keras", "tensorflow"):
             found[cls.__name__] = cls
@@ -98,19 +103,20 @@ def _pairs(model: Any, folded: Any, report: Any) -> Pairs:
     # A remark names a layer within the graph of its model: `main`, or a function of the nested model's name.
     def by_name(m: Any) -> dict[tuple[str, str], list[Any]]:
         found: dict[tuple[str, str], list[Any]] = {}
-        for path, layer in _layers(m).items():
-            outer, _, name = path.rpartition("/")
-            found.setdefault((outer.rpartition("/")[2], name), []).append(layer)
+        for outer, name, layer in _placed(m):
+            # Of several models of one name the first is called by it, the others by the models around them, too.
+            for owner in {outer, outer.rpartition("/")[2]}:
+                found.setdefault((owner, name), []).append(layer)
         return found
 
     old, new = by_name(model), by_name(folded)
 
     def only(found: dict[tuple[str, str], list[Any]], graph: str, name: str) -> Any:
-        owner = "" if graph == "main" else graph
+        owner = "" if graph == "main" else graph.partition(":")[0]
         # An op within a layer (`name/linear`, of a further call `name:1`) belongs to the layer.
         for candidate in (name, name.rpartition("/")[0], name.rpartition(":")[0]):
             layers = found.get((owner, candidate), ())
-            if len(layers) == 1:
+            if layers:
                 return layers[0]
         return None
 

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ._model import DEFAULT, Module, fold
@@ -55,6 +55,9 @@ class FoldedPairs(tuple[Pairs, Pairs]):
     """
 
     report: Report
+
+    def __getnewargs__(self) -> tuple[Pairs, Pairs, Report]:
+        return self[0], self[1], self.report
 
     def __new__(cls, conv_bns: Pairs, bn_convs: Pairs, report: Report) -> FoldedPairs:
         self = super().__new__(cls, (conv_bns, bn_convs))
@@ -102,7 +105,7 @@ def fold_all_batch_norms_to_weight(
     if not isinstance(proto, onnx.ModelProto):
         raise TypeError(f"expected a ModelProto or a path, not {type(model).__name__}")
     norms = _norms(proto)
-    if proto.ByteSize() > _LARGEST:
+    if _is_large(proto):
         report = _fold_large(proto, pipeline)
     else:
         module = Module(proto.SerializeToString())
@@ -112,6 +115,16 @@ def fold_all_batch_norms_to_weight(
         report = told
         proto.ParseFromString(folded)
     return _pairs(proto, norms, report)
+
+
+def _is_large(proto: ModelProto) -> bool:
+    """Whether a model is more than one message can hold."""
+    if sum(len(t.raw_data) for t in proto.graph.initializer) > _LARGEST:
+        return True
+    try:
+        return bool(proto.ByteSize() > _LARGEST)
+    except Exception:  # noqa: BLE001 - protobuf counts no further than it can write
+        return True
 
 
 def _fold_large(proto: ModelProto, pipeline: str) -> Report:
@@ -132,52 +145,61 @@ def _fold_large(proto: ModelProto, pipeline: str) -> Report:
     return report
 
 
-def _graphs(model: ModelProto) -> Iterator[Any]:
-    """Every list of nodes: of the main graph, of functions, of the bodies within them."""
-    pending = [model.graph.node, *(f.node for f in model.functions)]
+# Nodes by what remarks call them: the name of the graph and that of the node, or the latter alone.
+_Names = dict[tuple[str | None, str], "list[NodeProto]"]
+
+
+def _graphs(model: ModelProto) -> Iterator[tuple[str, Any]]:
+    """Every list of nodes with the name of its graph: of the main graph, of functions, of the bodies within them."""
+    pending = [(model.graph.name, model.graph.node)]
+    pending += [(f"{f.domain}::{f.name}", f.node) for f in model.functions]
     while pending:
-        nodes = pending.pop()
-        yield nodes
+        name, nodes = pending.pop()
+        yield name, nodes
         for node in nodes:
             for attribute in node.attribute:
                 if attribute.HasField("g"):
-                    pending.append(attribute.g.node)
-                pending.extend(g.node for g in attribute.graphs)
+                    pending.append((attribute.g.name, attribute.g.node))
+                pending.extend((g.name, g.node) for g in attribute.graphs)
 
 
-def _named(nodes: Iterable[NodeProto]) -> dict[str, list[NodeProto]]:
-    # What remarks call a node: its name, or that of its first result.
-    found: dict[str, list[NodeProto]] = {}
-    for node in nodes:
-        found.setdefault(node.name or next(iter(node.output), ""), []).append(node)
+def _named(model: ModelProto, kind: str | None = None) -> _Names:
+    """Every node, or those of a kind."""
+    found: _Names = {}
+    for graph, nodes in _graphs(model):
+        for node in nodes:
+            if kind is None or node.op_type == kind:
+                # It is called by its name, or that of its first result.
+                name = node.name or next(iter(node.output), "")
+                for key in ((graph, name), (None, name)):
+                    found.setdefault(key, []).append(node)
     return found
 
 
-def _norms(model: ModelProto) -> dict[str, list[NodeProto]]:
+def _norms(model: ModelProto) -> _Names:
+    """Copies of the batch norms: the model changes."""
     import onnx
 
-    found: dict[str, list[NodeProto]] = {}
-    for nodes in _graphs(model):
-        for name, same in _named(n for n in nodes if n.op_type == "BatchNormalization").items():
-            for node in same:
-                copy = onnx.NodeProto()
-                copy.CopyFrom(node)
-                found.setdefault(name, []).append(copy)
-    return found
+    def copied(node: NodeProto) -> NodeProto:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        return copy
+
+    return {key: [copied(n) for n in nodes] for key, nodes in _named(model, "BatchNormalization").items()}
 
 
-def _pairs(model: ModelProto, norms: dict[str, list[NodeProto]], report: Report) -> FoldedPairs:
+def _pairs(model: ModelProto, norms: _Names, report: Report) -> FoldedPairs:
     import numpy
 
-    layers: dict[str, list[NodeProto]] = {}
-    for nodes in _graphs(model):
-        for name, same in _named(nodes).items():
-            layers.setdefault(name, []).extend(same)
+    layers = _named(model)
 
-    def only(found: dict[str, list[NodeProto]], name: str) -> NodeProto | None:
+    def only(found: _Names, graph: str, name: str) -> NodeProto | None:
         # A name that several nodes have tells nothing.
-        nodes = found.get(name, ())
-        return nodes[0] if len(nodes) == 1 else None
+        for key in ((graph, name), (None, name)):
+            nodes = found.get(key, ())
+            if len(nodes) == 1:
+                return nodes[0]
+        return None
 
     def parameter(remark: Remark, name: str) -> Any:
         return numpy.array([float(v) for v in remark.args.get(name, ())], dtype=numpy.float64)
@@ -187,12 +209,12 @@ def _pairs(model: ModelProto, norms: dict[str, list[NodeProto]], report: Report)
         pairs = {"backward": conv_bns, "forward": bn_convs}.get(remark.args.get("direction", ""))
         if pairs is None:
             continue
-        norm = BNLayer(only(norms, remark.name), parameter(remark, "gamma"), parameter(remark, "beta"))
+        norm = BNLayer(only(norms, remark.graph, remark.name), parameter(remark, "gamma"), parameter(remark, "beta"))
         for name in remark.args.get("absorbers", ()):
-            layer = only(layers, name)
+            layer = only(layers, remark.graph, name)
             if layer is None and norm.bn_layer is not None:
                 # A layer without a name is called after its result, which is that of the norm now.
-                layer = only(layers, norm.bn_layer.output[0])
+                layer = only(layers, remark.graph, norm.bn_layer.output[0])
             if layer is not None and layer.op_type != "BatchNormalization":
                 pairs.append((layer, norm))
     return FoldedPairs(conv_bns, bn_convs, report)
