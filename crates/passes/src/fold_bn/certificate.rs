@@ -68,6 +68,7 @@ pub(super) fn contested(cx: Cx<'_>, found: &Found) -> Option<Value> {
 }
 
 /// Evaluates the path from `found`'s frontier to its outputs as it is, before the plan is committed.
+#[inline(never)]
 pub(super) fn before(cx: Cx<'_>, found: &Found) -> Result<Sample, EvalError> {
     let _entered = tracing::debug_span!("certificate").entered();
     let mut failed = None;
@@ -197,6 +198,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
 /// Evaluates the path after the commit, at the values that took the places of the old ones.
 ///
 /// `Ok(Err(message))` is a disagreement.
+#[inline(never)]
 pub(super) fn after(
     cx: Cx<'_>,
     now: impl Fn(Value) -> Value,
