@@ -9,7 +9,7 @@
 
 use crate::Constness;
 use normfold_ir::{
-    ConstPool, DType, Graph, OpId, OpKind, RemarkArg, Value,
+    ConstPool, DType, Graph, KernelOrder, OpId, OpKind, RemarkArg, Value,
     eval::{Binding, Evaluator},
 };
 
@@ -209,6 +209,22 @@ impl Demand<'_> {
         }
         dims
     }
+}
+
+/// The extents of the data of a convolution whose kernel has those; `None` of another op, or a kernel of another rank.
+pub(crate) fn convolved_dims(kind: &OpKind, kernel: &[u64]) -> Option<Vec<u64>> {
+    let (layout, groups) = match kind {
+        OpKind::Conv(c) => (c.w, c.groups),
+        OpKind::ConvTranspose(c) => (c.w, c.groups),
+        _ => return None,
+    };
+    let inputs = *kernel.get(layout.in_axis()).filter(|_| kernel.len() == layout.rank())?;
+    let channels = match layout.order {
+        KernelOrder::Ois | KernelOrder::Sio => inputs.checked_mul(groups)?,
+        KernelOrder::Ios | KernelOrder::Soi | KernelOrder::Scm => inputs,
+    };
+    let demand = Demand { weight: kernel, channels, rank: kernel.len(), rows: 1, is_left: false };
+    Some(demand.data_dims(kind))
 }
 
 /// How many rows the data of a matrix product with a bias of those extents has: a bias of several rows fixes that.
