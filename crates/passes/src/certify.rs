@@ -272,6 +272,7 @@ pub(crate) fn corners(dims: &[u64]) -> Vec<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use normfold_ir::{ChannelMap, Conv, ConvTranspose, KernelLayout, MatMul};
 
     #[test]
     fn what_rounding_explains_agrees() {
@@ -284,6 +285,34 @@ mod tests {
         assert!(!judge(&mut certificate, c(f64::NAN)));
         assert_eq!(certificate.samples, 1);
         assert_eq!(certificate.error, 9.0 * 2f64.powi(-24) / 10.0);
+    }
+
+    /// What the extents of a kernel say of the data's channels is what its map says.
+    #[test]
+    fn channels_of_kernels() {
+        let dims = [6, 2, 4, 3];
+        for order in [
+            KernelOrder::Ois,
+            KernelOrder::Ios,
+            KernelOrder::Sio,
+            KernelOrder::Soi,
+            KernelOrder::Scm,
+        ] {
+            for groups in [1, 2, 3] {
+                let w = KernelLayout::new(order, 2);
+                let conv = OpKind::from(Conv { w, groups, ..Conv::default() });
+                let transposed =
+                    OpKind::from(ConvTranspose { w, groups, ..ConvTranspose::default() });
+                for kind in [conv, transposed] {
+                    let Some(map) = ChannelMap::of(&kind, 1, &dims) else { continue };
+                    let data = convolved_dims(&kind, &dims).expect("a kernel");
+                    assert_eq!(data[1], map.input.count, "{kind:?}");
+                }
+            }
+        }
+        let conv = OpKind::from(Conv::default());
+        assert_eq!(convolved_dims(&conv, &[4, 3, 1]), None);
+        assert_eq!(convolved_dims(&OpKind::from(MatMul {}), &[4, 3]), None);
     }
 
     #[test]
