@@ -1,5 +1,6 @@
 //! The constant pool: immutable tensors, viewed in a file, owned, splat, absent or derived.
 
+mod compose;
 mod derived;
 mod elements;
 mod embed;
@@ -430,19 +431,33 @@ impl ConstPool {
         }
     }
 
-    /// A derived entry of `base` with one more step, composed with the steps that base already has. The element type
-    /// stays; the shape changes only by [`Step::Broadcast`].
+    /// A derived entry of `base` with one more step, composed with the steps that base already has: those that scale and
+    /// shift alike become one scale and one shift, see the module `compose`. The element type stays; the shape changes
+    /// only by [`Step::Broadcast`].
     ///
     /// Equal bases and expressions give the same entry.
     pub fn derive(&mut self, base: ConstId, step: Step) -> ConstId {
+        match compose::composed(self, base, &step) {
+            Some(derived) => self.intern(self.ty(base).clone(), derived),
+            None => self.derive_literally(base, step),
+        }
+    }
+
+    /// [`ConstPool::derive`] with the step as it is, for an expression that is written down.
+    pub(crate) fn derive_literally(&mut self, base: ConstId, step: Step) -> ConstId {
         let mut ty = self.ty(base).clone();
         if let Step::Broadcast { dims } = &step {
             ty = TensorType::of(ty.dtype, dims);
         }
         let derived = match &self.entry(base).data {
-            ConstData::Derived(d) => Arc::new(d.then(step)),
-            _ => Arc::new(Derived::new(base, step)),
+            ConstData::Derived(d) => d.then(step),
+            _ => Derived::new(base, step),
         };
+        self.intern(ty, derived)
+    }
+
+    fn intern(&mut self, ty: TensorType, derived: Derived) -> ConstId {
+        let derived = Arc::new(derived);
         if let Some(&id) = self.interned.get(&derived) {
             return id;
         }

@@ -81,8 +81,9 @@ pub const MAX_DEPTH: u32 = 256;
 /// Constants up to this many elements are decoded once when a whole tensor is computed from them.
 const DECODE_WHOLE: u64 = 1 << 20;
 
-/// Values that most requests plan: room for them is made at once.
-const FEW: usize = 11;
+/// Values that most requests plan: room for them is made at once. For many more it would come from a slower part of the
+/// allocator.
+const FEW: usize = 9;
 
 enum Known {
     /// Being planned: met again, it is a cycle.
@@ -176,8 +177,8 @@ impl<'a> Evaluator<'a> {
                 (dtype, Dims::from_vec(dims), Source::Sample(seed))
             }
             Binding::Stored { entry, tally } => {
-                let stored = Stored::new(self.graph, self.pool, v, entry, tally);
-                (self.pool.dtype(entry), self.extents(entry), Source::Const(Rc::new(stored)))
+                let stored = Stored::new(v, entry, tally);
+                (self.pool.dtype(entry), self.extents(entry), Source::Const(stored))
             }
         };
         self.bindings.insert(v, bound);
@@ -244,6 +245,7 @@ impl<'a> Evaluator<'a> {
     fn reader<'r>(&'r self, work: &'r Cell<u64>) -> Reader<'r, 'a> {
         Reader {
             nodes: &self.nodes,
+            graph: self.graph,
             pool: self.pool,
             work,
             work_limit: self.work_limit,
@@ -288,15 +290,16 @@ impl<'a> Evaluator<'a> {
             stack.pop();
             return Ok(());
         }
-        if let Some(planned) = self.open(v)? {
+        if self.open(v)?.is_some() {
             stack.pop();
-            return self.add(v, planned).map(|_| ());
+            return Ok(());
         }
         let graph = self.graph;
         let kind = graph.kind(v.op);
         let from = stack.len();
-        let mut operands = SmallVec::with_capacity(graph.num_operands(v.op));
-        for (slot, o) in graph.operands(v.op).enumerate() {
+        let list = graph.operands(v.op);
+        let mut operands = SmallVec::with_capacity(list.len());
+        for (slot, o) in list.enumerate() {
             let Some(o) = o.filter(|&o| self.reads(kind, slot, o)) else {
                 operands.push(None);
                 continue;
@@ -306,7 +309,7 @@ impl<'a> Evaluator<'a> {
                 Some(Known::Open) => return Err(EvalError::Cycle(self.op_label(o.op))),
                 // What cannot be known is said in its turn.
                 None => match self.open(o) {
-                    Ok(Some(planned)) => operands.push(Some(self.add(o, planned)?)),
+                    Ok(Some(n)) => operands.push(Some(n)),
                     _ => stack.push(o),
                 },
             }
@@ -319,14 +322,19 @@ impl<'a> Evaluator<'a> {
         }
         stack.pop();
         let mut site = Site { op: v.op, result: v.result as usize, operands, ev: self };
-        let planned = ops::plan(&mut site)?;
-        self.add(v, planned).map(|_| ())
+        let Planned { dtype, dims, source } = ops::plan(&mut site)?;
+        let n = self.add(dtype, dims, source)?;
+        self.known.insert(v, Known::Node(n));
+        Ok(())
     }
 
-    /// A value that depends on no other: bound or constant. `None` when its op must be planned.
-    fn open(&self, v: Value) -> Result<Option<Planned<'a>>, EvalError> {
+    /// Resolves a value that depends on no other, bound or constant, and is not known yet. `None` when its op must be
+    /// planned.
+    fn open(&mut self, v: Value) -> Result<Option<NodeId>, EvalError> {
         if let Some((dtype, dims, source)) = self.bindings.get(v) {
-            return Ok(Some(Planned { dtype: *dtype, dims: dims.clone(), source: source.clone() }));
+            let n = self.add(*dtype, Dims::from_slice(dims), source.clone())?;
+            self.known.push(v, Known::Node(n));
+            return Ok(Some(n));
         }
         let entry = match self.graph.kind(v.op) {
             OpKind::Parameter(_) => match self.captured.and_then(|c| c.get(&v.op)) {
@@ -336,15 +344,15 @@ impl<'a> Evaluator<'a> {
             OpKind::Constant(c) => c.entry,
             _ => return Ok(None),
         };
-        let stored = Stored::new(self.graph, self.pool, v, entry, None);
-        let source = Source::Const(Rc::new(stored));
-        Ok(Some(Planned { dtype: self.pool.dtype(entry), dims: self.extents(entry), source }))
+        let source = Source::Const(Stored::new(v, entry, None));
+        let n = self.add(self.pool.dtype(entry), self.extents(entry), source)?;
+        self.known.push(v, Known::Node(n));
+        Ok(Some(n))
     }
 
     fn extents(&self, entry: ConstId) -> Dims {
-        let mut dims = Dims::new();
-        self.pool.extents(entry).for_each(|d| dims.push(d));
-        dims
+        let shape = self.pool.ty(entry).shape.as_deref().unwrap_or_default();
+        shape.iter().map(|d| d.known().unwrap_or(0)).collect()
     }
 
     /// Whether operand `slot` of an op of that kind, `v`, must be planned.
@@ -357,13 +365,12 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn add(&mut self, v: Value, p: Planned<'a>) -> Result<NodeId, EvalError> {
-        let Some(count) = index::count(&p.dims) else {
+    fn add(&mut self, dtype: DType, dims: Dims, source: Source<'a>) -> Result<NodeId, EvalError> {
+        let Some(count) = index::count(&dims) else {
             return Err(EvalError::TooLarge { elements: u64::MAX, limit: self.limit });
         };
         let n = NodeId(self.nodes.len() as u32);
-        self.nodes.push(Node { dtype: p.dtype, dims: p.dims, count, source: p.source });
-        self.known.insert(v, Known::Node(n));
+        self.nodes.push(Node { dtype, dims, count, source });
         Ok(n)
     }
 

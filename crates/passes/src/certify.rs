@@ -9,7 +9,7 @@
 
 use crate::Constness;
 use normfold_ir::{
-    ConstPool, DType, Graph, OpId, OpKind, RemarkArg, Value,
+    ConstPool, DType, Graph, KernelOrder, OpId, OpKind, RemarkArg, Value,
     eval::{Binding, Evaluator},
 };
 
@@ -211,6 +211,22 @@ impl Demand<'_> {
     }
 }
 
+/// The extents of the data of a convolution whose kernel has those; `None` of another op, or a kernel of another rank.
+pub(crate) fn convolved_dims(kind: &OpKind, kernel: &[u64]) -> Option<Vec<u64>> {
+    let (layout, groups) = match kind {
+        OpKind::Conv(c) => (c.w, c.groups),
+        OpKind::ConvTranspose(c) => (c.w, c.groups),
+        _ => return None,
+    };
+    let inputs = *kernel.get(layout.in_axis()).filter(|_| kernel.len() == layout.rank())?;
+    let channels = match layout.order {
+        KernelOrder::Ois | KernelOrder::Sio => inputs.checked_mul(groups)?,
+        KernelOrder::Ios | KernelOrder::Soi | KernelOrder::Scm => inputs,
+    };
+    let demand = Demand { weight: kernel, channels, rank: kernel.len(), rows: 1, is_left: false };
+    Some(demand.data_dims(kind))
+}
+
 /// How many rows the data of a matrix product with a bias of those extents has: a bias of several rows fixes that.
 pub(crate) fn rows(kind: &OpKind, bias: Option<&[u64]>) -> u64 {
     match (kind, bias) {
@@ -256,6 +272,7 @@ pub(crate) fn corners(dims: &[u64]) -> Vec<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use normfold_ir::{ChannelMap, Conv, ConvTranspose, KernelLayout, MatMul};
 
     #[test]
     fn what_rounding_explains_agrees() {
@@ -268,6 +285,34 @@ mod tests {
         assert!(!judge(&mut certificate, c(f64::NAN)));
         assert_eq!(certificate.samples, 1);
         assert_eq!(certificate.error, 9.0 * 2f64.powi(-24) / 10.0);
+    }
+
+    /// What the extents of a kernel say of the data's channels is what its map says.
+    #[test]
+    fn channels_of_kernels() {
+        let dims = [6, 2, 4, 3];
+        for order in [
+            KernelOrder::Ois,
+            KernelOrder::Ios,
+            KernelOrder::Sio,
+            KernelOrder::Soi,
+            KernelOrder::Scm,
+        ] {
+            for groups in [1, 2, 3] {
+                let w = KernelLayout::new(order, 2);
+                let conv = OpKind::from(Conv { w, groups, ..Conv::default() });
+                let transposed =
+                    OpKind::from(ConvTranspose { w, groups, ..ConvTranspose::default() });
+                for kind in [conv, transposed] {
+                    let Some(map) = ChannelMap::of(&kind, 1, &dims) else { continue };
+                    let data = convolved_dims(&kind, &dims).expect("a kernel");
+                    assert_eq!(data[1], map.input.count, "{kind:?}");
+                }
+            }
+        }
+        let conv = OpKind::from(Conv::default());
+        assert_eq!(convolved_dims(&conv, &[4, 3, 1]), None);
+        assert_eq!(convolved_dims(&OpKind::from(MatMul {}), &[4, 3]), None);
     }
 
     #[test]

@@ -127,6 +127,11 @@ impl Derived {
         Self { base: self.base, steps }
     }
 
+    /// The same base with other steps.
+    pub(super) fn with_steps(&self, steps: Box<[Step]>) -> Self {
+        Self { base: self.base, steps }
+    }
+
     /// The base entry.
     pub fn base(&self) -> ConstId {
         self.base

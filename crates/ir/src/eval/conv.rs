@@ -53,19 +53,27 @@ impl Formula for Convolution {
         } else {
             o % self.out_per_group * self.w_out + first_in * self.w_in
         };
-        let positions: SmallVec<[i64; 3]> = self.axes.iter().map(|a| a.position(i)).collect();
         let mut sum = match self.bias {
             Some(b) => cx.f(b, o)?,
             None => 0.0,
         };
         cx.spend(self.taps)?;
-        let mut tap: SmallVec<[u64; 3]> = SmallVec::from_elem(0, self.kernel.len());
-        for _ in 0..self.taps {
-            if let Some((x_off, w_off)) = self.tap(&positions, &tap) {
+        let add = |sum, at| match at {
+            Some((x_off, w_off)) => {
                 let x = (self.x, x_start + x_off, self.x_channel);
                 let w = (self.w, w_start + w_off, self.w_in);
-                sum = cx.add_products(sum, x, w, self.in_per_group)?;
+                cx.add_products(sum, x, w, self.in_per_group)
             }
+            None => Ok(sum),
+        };
+        if self.taps == 1 {
+            let only = self.tap(self.axes.iter().map(|a| (a.position(i), 0)));
+            return add(sum, only).map(Scalar::F);
+        }
+        let positions: SmallVec<[i64; 3]> = self.axes.iter().map(|a| a.position(i)).collect();
+        let mut tap: SmallVec<[u64; 3]> = SmallVec::from_elem(0, self.kernel.len());
+        for _ in 0..self.taps {
+            sum = add(sum, self.tap(positions.iter().copied().zip(tap.iter().copied())))?;
             // The next in row-major order.
             for (k, &(extent, _)) in tap.iter_mut().zip(&self.kernel).rev() {
                 *k += 1;
@@ -80,11 +88,13 @@ impl Formula for Convolution {
 }
 
 impl Convolution {
-    /// Where a tap of the window at `positions` reads data and kernel; `None` when there is no data.
-    fn tap(&self, positions: &[i64], tap: &[u64]) -> Option<(u64, u64)> {
+    /// Where a tap reads data and kernel; `None` when there is no data. For each axis, `at` has the position of the window
+    /// and that within the kernel.
+    #[inline]
+    fn tap(&self, at: impl Iterator<Item = (i64, u64)>) -> Option<(u64, u64)> {
         let (mut x_off, mut w_off) = (0, 0);
         let axes = self.axes.iter().zip(&self.kernel);
-        for (((a, &(_, w_stride)), &p), &k) in axes.zip(positions).zip(tap) {
+        for ((a, &(_, w_stride)), (p, k)) in axes.zip(at) {
             let q = if self.transposed {
                 let scaled = p + a.begin - k as i64 * a.dilation;
                 if scaled % a.stride != 0 {
@@ -163,8 +173,8 @@ fn build<'a>(s: &mut Site<'_, 'a>, parts: &Parts<'_>) -> Plan<'a> {
     let spatial = usize::from(parts.w.spatial);
     let extents = &dw[first..first + spatial];
     let mut axes = (parts.window)(s, &dx, extents)?;
-    let dims = window::place(parts.x, &mut axes, &dx, out_channels);
-    let (sx, sy, sw) = (index::strides(&dx), index::strides(&dims), index::strides(&dw));
+    let (dims, [sx, sy]) = window::place(parts.x, &mut axes, &dx, out_channels);
+    let sw = index::strides(&dw);
     let f = Convolution {
         x,
         w,

@@ -14,6 +14,9 @@ use std::{
 /// Elements read at once.
 const BLOCK: usize = 64;
 
+/// Where there are no more, room is made for so many: clearing it takes time too.
+const SHORT: usize = 8;
+
 /// So few are read one by one in less time.
 const FEW: u64 = 3;
 
@@ -34,7 +37,7 @@ pub(super) trait Formula {
 #[derive(Clone)]
 pub(super) enum Source<'a> {
     Tensor(Arc<Tensor>),
-    Const(Rc<Stored<'a>>),
+    Const(Stored<'a>),
     Lazy(Rc<Lazy<'a>>),
     /// Those of [`value::sample`] with that seed.
     Sample(u64),
@@ -53,10 +56,8 @@ fn rounded(x: Scalar, dtype: DType) -> Scalar {
 /// A constant.
 pub(super) struct Stored<'a> {
     pub(super) entry: ConstId,
-    /// The value that has its elements, and the graph of that.
+    /// The value that has its elements.
     pub(super) value: Value,
-    pub(super) graph: &'a Graph,
-    pub(super) pool: &'a ConstPool,
     /// Made when an element is read: of a wide concatenation, most constants never are.
     reader: OnceCell<Option<Box<ElementReader<'a>>>>,
     /// Who counts the reads.
@@ -64,25 +65,21 @@ pub(super) struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    pub(super) fn new(
-        graph: &'a Graph,
-        pool: &'a ConstPool,
-        value: Value,
-        entry: ConstId,
-        tally: Option<&'a Tally>,
-    ) -> Self {
-        Self { entry, value, graph, pool, reader: OnceCell::new(), tally }
+    pub(super) fn new(value: Value, entry: ConstId, tally: Option<&'a Tally>) -> Self {
+        Self { entry, value, reader: OnceCell::new(), tally }
     }
 
     /// `None` where only the pool reads it.
-    fn reader(&self) -> Option<&ElementReader<'a>> {
-        let make = || self.pool.element_reader(self.entry).map(Box::new);
+    #[inline]
+    fn reader(&self, pool: &'a ConstPool) -> Option<&ElementReader<'a>> {
+        let make = || pool.element_reader(self.entry).map(Box::new);
         self.reader.get_or_init(make).as_deref()
     }
+}
 
-    #[cold]
-    fn name(&self) -> Arc<str> {
-        super::label(self.graph, self.value)
+impl Clone for Stored<'_> {
+    fn clone(&self) -> Self {
+        Self::new(self.value, self.entry, self.tally)
     }
 }
 
@@ -97,7 +94,8 @@ pub(super) struct Node<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'r, 'a> {
     pub(super) nodes: &'r [Node<'a>],
-    pub(super) pool: &'r ConstPool,
+    pub(super) graph: &'a Graph,
+    pub(super) pool: &'a ConstPool,
     /// Reads that are left.
     pub(super) work: &'r Cell<u64>,
     pub(super) work_limit: u64,
@@ -149,10 +147,10 @@ impl<'r, 'a> Reader<'r, 'a> {
         // Most that are read one by one: parameters of a norm, biases.
         if let Source::Const(c) = &node.source
             && node.dtype.is_float()
-            && let Some(reader) = c.reader()
+            && let Some(reader) = c.reader(self.pool)
         {
             self.spend(1)?;
-            let x = reader.get(i).map_err(|e| constant_error(c.name(), e))?;
+            let x = reader.get(i).map_err(|e| constant_error(self.name(c), e))?;
             if let Some(tally) = c.tally {
                 tally.note(x);
             }
@@ -176,11 +174,11 @@ impl<'r, 'a> Reader<'r, 'a> {
         match &node.source {
             Source::Const(c)
                 if node.dtype.is_float()
-                    && let Some(reader) = c.reader() =>
+                    && let Some(reader) = c.reader(self.pool) =>
             {
                 self.spend(out.len() as u64)?;
                 let read = reader.get_strided(first, stride, out);
-                read.map_err(|e| constant_error(c.name(), e))?;
+                read.map_err(|e| constant_error(self.name(c), e))?;
                 if let Some(tally) = c.tally {
                     tally.note_all(out);
                 }
@@ -211,7 +209,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         mut sum: f64,
         mut a: (NodeId, u64, u64),
         mut b: (NodeId, u64, u64),
-        mut n: u64,
+        n: u64,
     ) -> Result<f64, EvalError> {
         if n < FEW {
             for _ in 0..n {
@@ -221,9 +219,23 @@ impl<'r, 'a> Reader<'r, 'a> {
             }
             return Ok(sum);
         }
-        let (mut xs, mut ys) = ([0.0; BLOCK], [0.0; BLOCK]);
+        match n <= SHORT as u64 {
+            true => self.blocks::<SHORT>(sum, a, b, n),
+            false => self.blocks::<BLOCK>(sum, a, b, n),
+        }
+    }
+
+    /// [`Reader::add_products`], of `N` at once.
+    fn blocks<const N: usize>(
+        self,
+        mut sum: f64,
+        mut a: (NodeId, u64, u64),
+        mut b: (NodeId, u64, u64),
+        mut n: u64,
+    ) -> Result<f64, EvalError> {
+        let (mut xs, mut ys) = ([0.0; N], [0.0; N]);
         while n > 0 {
-            let len = n.min(BLOCK as u64);
+            let len = n.min(N as u64);
             let (xs, ys) = (&mut xs[..len as usize], &mut ys[..len as usize]);
             self.strided(a.0, a.1, a.2, xs)?;
             self.strided(b.0, b.1, b.2, ys)?;
@@ -255,7 +267,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         let value = if matches!(dtype, DType::I64 | DType::U64) {
             self.word(c.entry, dtype, i).map(Scalar::I)
         } else {
-            let v = match c.reader() {
+            let v = match c.reader(self.pool) {
                 Some(reader) => reader.get(i),
                 None => self.pool.element_f64(c.entry, i),
             };
@@ -264,7 +276,12 @@ impl<'r, 'a> Reader<'r, 'a> {
             }
             v.map(|v| Scalar::F(v).of(dtype))
         };
-        value.map_err(|e| constant_error(c.name(), e))
+        value.map_err(|e| constant_error(self.name(c), e))
+    }
+
+    #[cold]
+    fn name(self, c: &Stored<'_>) -> Arc<str> {
+        super::label(self.graph, c.value)
     }
 
     /// A 64-bit integer, which f64 would round.
@@ -411,7 +428,7 @@ impl<'a> Site<'_, 'a> {
     }
 
     pub(super) fn dims(&self, n: NodeId) -> Dims {
-        self.ev.node(n).dims.clone()
+        Dims::from_slice(&self.ev.node(n).dims)
     }
 
     pub(super) fn dtype(&self, n: NodeId) -> DType {

@@ -3,7 +3,7 @@
 use super::{
     EvalError, Scalar,
     cast::int_range,
-    index::{self, View},
+    index::View,
     node::{Formula, NodeId, Plan, Planned, Reader, Site},
     window::{self, Axes, Window},
 };
@@ -127,8 +127,7 @@ pub(super) fn pool<'a>(s: &mut Site<'_, 'a>, k: &Pool) -> Plan<'a> {
         pad: &k.pad,
     };
     let mut axes = window.forward(s, &dims, k.ceil_mode)?;
-    let out = window::place(k.x, &mut axes, &dims, dims[k.x.channel_axis()]);
-    let strides = index::strides(&dims);
+    let (out, [strides, _]) = window::place(k.x, &mut axes, &dims, dims[k.x.channel_axis()]);
     let kept = [0, k.x.channel_axis()];
     let base = View::new(
         0,

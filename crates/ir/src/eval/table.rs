@@ -30,7 +30,8 @@ impl<T> Table<T> {
 
     fn place(&self, v: Value) -> Option<usize> {
         match self.list.len() <= FEW {
-            true => self.list.iter().position(|e| e.0 == v),
+            // What came last is asked for most.
+            true => self.list.iter().rposition(|e| e.0 == v),
             false => self.places.get(&v).map(|&at| at as usize),
         }
     }

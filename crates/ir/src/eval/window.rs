@@ -168,13 +168,13 @@ impl Window<'_> {
     }
 }
 
-/// The extents of the result, with `channels` of them; also sets the strides of the axes in data and result.
+/// The extents of the result, with `channels` of them, and the strides of data and result; also sets those of the axes.
 pub(super) fn place(
     layout: DataLayout,
     axes: &mut Axes,
     dims: &[u64],
     channels: u64,
-) -> index::Dims {
+) -> (index::Dims, [index::Dims; 2]) {
     let first = layout.first_spatial_axis();
     let mut out = index::Dims::from_slice(dims);
     out[layout.channel_axis()] = channels;
@@ -186,7 +186,7 @@ pub(super) fn place(
         a.x_stride = x[first + i];
         a.y_stride = y[first + i];
     }
-    out
+    (out, [x, y])
 }
 
 fn div_ceil(a: i64, b: i64) -> i64 {

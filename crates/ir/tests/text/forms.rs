@@ -202,7 +202,7 @@ fn derived_constants() {
     let m = exact(
         r#"module @m {
   graph @main() -> () {
-    %w = constant derived(blob<sha 3f9a1c02d4e7b815> : tensor<4x3x3x3xf32>, scale(map[27:4], dense<[0.5, 1.0, 2.0, 0.1]> : tensor<4xf64>), shift(map[9:3, 27:4/2*3], splat<0.0> : tensor<6xf64>)) : tensor<4x3x3x3xf32>
+    %w = constant derived(blob<sha 3f9a1c02d4e7b815> : tensor<4x3x3x3xf32>, scale(map[27:4], dense<[0.5, 1.0, 2.0, 0.1]> : tensor<4xf64>), scale(map[27:4], splat<3.0> : tensor<4xf64>), shift(map[9:3, 27:4/2*3], splat<0.0> : tensor<6xf64>)) : tensor<4x3x3x3xf32>
     %b = constant derived(dense<[1.0, 2.0]> : tensor<2x1xf16>, broadcast[3, 2, 4], shift(map[], dense<[1.0]> : tensor<1xf64>)) {binding = overridable} : tensor<3x2x4xf16>
     %e = constant derived(splat<1.0> : tensor<4x3xf32>, embed([1, 2], dense<[1.0, 2.0]> : tensor<2x1xf32>), embed(negated [0, 0], derived(dense<[1.0]> : tensor<1x1xf32>, broadcast[4, 3]) : tensor<4x3xf32>)) : tensor<4x3xf32>
     %n = constant derived(dense<[1.0]> : tensor<1xf32>, scale(map[], derived(dense<[2.0]> : tensor<1xf64>, scale(map[], dense<[3.0]> : tensor<1xf64>)) : tensor<1xf64>)) : tensor<1xf32>

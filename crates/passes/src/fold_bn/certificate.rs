@@ -68,6 +68,7 @@ pub(super) fn contested(cx: Cx<'_>, found: &Found) -> Option<Value> {
 }
 
 /// Evaluates the path from `found`'s frontier to its outputs as it is, before the plan is committed.
+#[inline(never)]
 pub(super) fn before(cx: Cx<'_>, found: &Found) -> Result<Sample, EvalError> {
     let _entered = tracing::debug_span!("certificate").entered();
     let mut failed = None;
@@ -155,10 +156,8 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     let readers: Vec<OpId> = plan.constants.iter().map(|a| a.op).collect();
     let gone = plan.bypassed.iter().map(|b| b.0);
     let changed = absorbers.iter().chain(&readers).copied().chain(gone);
-    for op in changed {
-        for at in operands(g, op) {
-            watch(&mut e, cx, at, &data, derived, &tally);
-        }
+    for (at, v) in changed.flat_map(|op| operands(g, op)) {
+        watch(&mut e, cx, (at, v), &data, derived, &tally);
     }
     let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).map(|s| largest(s));
     let own = found.own.iter().map(|a| largest_of(&a.s, &a.t, |s, t| s.abs() + t.abs()));
@@ -197,6 +196,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
 /// Evaluates the path after the commit, at the values that took the places of the old ones.
 ///
 /// `Ok(Err(message))` is a disagreement.
+#[inline(never)]
 pub(super) fn after(
     cx: Cx<'_>,
     now: impl Fn(Value) -> Value,
@@ -211,16 +211,13 @@ pub(super) fn after(
     for &op in sample.absorbers.iter().filter(|&&op| g.contains(op)) {
         // A linear op's factor of its product scales what a weight contributes.
         alpha = alpha.max(sample.amplification * own_factor(g, op));
-        for at in operands(g, op) {
-            watch(&mut e, cx, at, &sample.data, |_| true, &tally);
+        for read in operands(g, op) {
+            watch(&mut e, cx, read, &sample.data, |_| true, &tally);
         }
     }
-    for at in sample.readers.iter().flat_map(|&op| operands(g, op)) {
-        watch(&mut e, cx, at, &sample.data, |_| true, &tally);
-    }
-    // Sums that took a shift no op has room for.
-    for at in created.iter().flat_map(|&op| operands(g, op)) {
-        watch(&mut e, cx, at, &sample.data, |_| true, &tally);
+    // Among what was created: sums that took a shift no op has room for.
+    for read in sample.readers.iter().chain(created).flat_map(|&op| operands(g, op)) {
+        watch(&mut e, cx, read, &sample.data, |_| true, &tally);
     }
     let mut certificate = Certificate::default();
     let known = sample.before.iter().zip(&sample.rounding);
@@ -235,8 +232,10 @@ pub(super) fn after(
     Ok(Ok(certificate))
 }
 
-fn operands(g: &Graph, op: OpId) -> impl Iterator<Item = Use> + use<> {
-    (0..g.num_operands(op)).map(move |i| Use { user: op, operand: i as u32 })
+/// The operands of an op that are there.
+fn operands(g: &Graph, op: OpId) -> impl Iterator<Item = (Use, Value)> {
+    let of = move |(i, v): (usize, Option<Value>)| Some((Use { user: op, operand: i as u32 }, v?));
+    g.operands(op).enumerate().filter_map(of)
 }
 
 /// The element type of the constants of an op.
@@ -265,13 +264,12 @@ fn typed_dims(cx: Cx<'_>, v: Value, n: u64) -> Option<Vec<u64>> {
 fn watch<'a>(
     e: &mut Evaluator<'a>,
     cx: Cx<'a>,
-    at: Use,
+    (at, v): (Use, Value),
     data: &[(Value, Vec<u64>)],
     wanted: impl Fn(normfold_ir::ConstId) -> bool,
     tally: &'a Tally,
 ) {
     let (g, pool) = (cx.g, cx.pool);
-    let Some(v) = g.operand(at.user, at.operand as usize) else { return };
     // Most operands are data, or constants that are not asked for: found out without a search.
     match g.kind(v.op) {
         _ if data.iter().any(|(bound, _)| *bound == v) => return,
@@ -393,10 +391,17 @@ fn largest_of(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> f64 {
 /// Extents of the data of an absorbing op: one batch, all channels, and room for an interior and a border.
 fn data_dims(cx: Cx<'_>, op: OpId, data: Value) -> Vec<u64> {
     let none = IdSet::default();
+    let kind = cx.g.kind(op);
+    // What a kernel says of the data follows from its extents alone.
+    if matches!(kind, OpKind::Conv(_) | OpKind::ConvTranspose(_))
+        && let Some(kernel) = cx.g.operand(op, 1).and_then(|w| cx.constants().ty(w).ok())
+        && let Some(dims) = certify::convolved_dims(kind, &kernel.1)
+    {
+        return dims;
+    }
     let Ok(weight) = super::weight::weight(cx, op, &none) else {
         return typed_dims(cx, data, 3).unwrap_or_default();
     };
-    let kind = cx.g.kind(op);
     let bias = match kind {
         OpKind::Linear(_) => {
             let at = Use { user: op, operand: 2 };

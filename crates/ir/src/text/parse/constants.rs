@@ -339,7 +339,7 @@ impl<'a> Parser<'a> {
                     Step::Broadcast { dims }
                 }
             };
-            id = pool.derive(id, step);
+            id = pool.derive_literally(id, step);
         }
         if pool.ty(id) != ty {
             return Err(ParseError::new(
