@@ -167,6 +167,11 @@ def test_the_program_is_the_program(models, tmp_path):
     assert verified.returncode == 0 and "verified in rten" in verified.stdout, verified
 
 
+def heed():
+    """A child that was started to ignore SIGINT, as in the background of a shell, heeds it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 # A chain that takes some seconds to fold.
 LONG = """
 import normfold, sys
@@ -202,7 +207,7 @@ except KeyboardInterrupt:
     assert ticks[0] > 20, ticks
     print("interrupted", ticks[0] > 0)
 """
-    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     try:
         assert child.stdout.readline() == "ready\n", child.stderr.read()
         time.sleep(0.5)
@@ -220,7 +225,7 @@ def test_the_program_ends_by_ctrl_c(tmp_path):
     big, out = tmp_path / "big.nf", tmp_path / "out.nf"
     subprocess.run([sys.executable, "-c", LONG + f"open({str(big)!r}, 'w').write(module.to_text('full'))"], check=True)
     child = subprocess.Popen([sys.executable, "-m", "normfold", "opt", big, "-o", out, "--passes=fixpoint{max=100000}(fold-bn,cse)"],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heed)
     time.sleep(0.7)
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=60)

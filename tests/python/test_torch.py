@@ -430,17 +430,130 @@ class AsksTheLayer(nn.Module):
         return y if self.conv.bias is None else y * 2
 
 
-@pytest.mark.parametrize("make, error", [(AsksTheNorm, AttributeError), (AsksTheLayer, normfold.NormfoldError)])
-def test_what_no_trace_shows_is_found_and_undone(make, error):
+class HiddenList(nn.Module):
+    """Calls its layers through a list, and more than the trace shows: the inner value goes to the caller."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4)
+        self.weights, self.end = [self.conv.weight], end
+
+    def forward(self, x):
+        return self.end(self.norm(self.conv(x)) + F.conv2d(x, torch.from_numpy(self.weights[0].detach().numpy())))
+
+
+def masked(y):
+    return y.masked_fill(y > 1, -torch.inf)
+
+
+ENDS = [lambda y: y, lambda y: F.dropout(y, 0.1), lambda y: y + torch.randn_like(y) * 0.01, masked, lambda y: y.argmax(1)]
+
+
+@pytest.mark.parametrize("make", [AsksTheNorm, AsksTheLayer])
+def test_what_no_trace_shows_is_found_and_undone(make):
     model = randomised(make()).train()
     before, state = evaluated(model, X), copy.deepcopy(model.state_dict())
     norm = model.norm
-    with pytest.raises(error):
+    with pytest.raises(normfold.NormfoldError, match="is as it was"):
         fold_all_batch_norms(model, (2, 3, 8, 8))
     assert model.norm is norm and model.conv.bias is None and model.training
     after = model.state_dict()
     assert state.keys() == after.keys() and all(torch.equal(state[k], after[k]) for k in state)
     assert torch.equal(before[0], evaluated(model, X)[0])
+
+
+@pytest.mark.parametrize("end", range(len(ENDS)))
+def test_results_that_are_random_infinite_or_indices_are_compared(end):
+    """A weight that the code reads behind PyTorch's back changes with the fold; whatever the result is, that is found."""
+    torch.manual_seed(1)
+    model = randomised(HiddenList(ENDS[end]))
+    weight = model.conv.weight.detach().clone()
+    try:
+        pairs = fold_all_batch_norms(model, None, X)
+    except normfold.NormfoldError:
+        pairs = []
+    assert not pairs and torch.equal(weight, model.conv.weight) and left(model) == ["norm"]
+
+
+def test_what_a_model_keeps_in_evaluation_stays():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+            self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+            self.feature = "none yet"
+
+        def forward(self, x):
+            self.calls.add_(1)
+            y = self.norm(self.conv(x))
+            self.feature = y.detach()
+            return y
+
+    for how in ({"dummy_input": X}, {}):
+        model, x = randomised(Keeps()), X.clone()
+        if how:
+            assert len(fold_all_batch_norms(model, None, **how)) == 1
+        else:
+            fold_given_batch_norms(model, [(model.conv, model.norm)])
+        assert int(model.calls) == 0 and model.feature == "none yet" and torch.equal(x, X)
+
+
+def test_a_failure_on_the_way_leaves_nothing_half_done():
+    model = one(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+    with torch.inference_mode():
+        model[3].weight = nn.Parameter(model[3].weight.clone(), requires_grad=False)
+    before = copy.deepcopy({k: v.clone() for k, v in model.state_dict().items()})
+    try:
+        fold_all_batch_norms(model, None, X)
+    except Exception:
+        after = model.state_dict()
+        assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+        assert left(model) == ["1", "4"]
+    else:
+        assert left(model) == []
+
+
+def test_a_new_bias_is_an_ordinary_parameter():
+    model = randomised(Net())
+    with torch.inference_mode():
+        fold_all_batch_norms(model, None, X)
+    bias = model.stem[0].bias
+    assert not bias.is_inference() and bias.untyped_storage().resizable()
+    model.train()(X).sum().backward()
+    torch.optim.SGD(model.parameters(), 0.1).step()
+
+
+def test_noise_is_no_difference():
+    class Noise(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            y = self.norm(self.conv(x))
+            return y, y.softmax(1).sum(1) - 1
+
+    assert len(fold_all_batch_norms(randomised(Noise()), None, X)) == 1
+
+
+def test_what_leaves_as_something_else_is_not_touched():
+    class Array(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            c = self.conv(x)
+            return self.norm(c), c.detach().numpy()
+
+    model = randomised(Array())
+    with torch.no_grad():
+        before = model(X)[1].copy()
+        try:
+            pairs = fold_all_batch_norms(model, None, X)
+        except normfold.NormfoldError:
+            pairs = []
+        assert not pairs and (model(X)[1] == before).all()
 
 
 def test_a_model_that_is_random_is_folded():
@@ -594,7 +707,87 @@ def test_wrong_pairs_are_refused():
             fold_given_batch_norms(model, [pair])
     assert list(fold_given_batch_norms(model, [])) == []
     with pytest.raises(normfold.NormfoldError, match="do not fit together"):
-        fold_given_batch_norms(model, [(model.fc, model.stem[1])])
+        pair = one(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(5))
+        fold_given_batch_norms(pair, [(pair[0], pair[1])])
+
+
+def test_given_pairs_that_share_a_layer_compose():
+    for order in (0, 1):
+        model = one(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        before = evaluated(model, X)[0]
+        given = [(model[0], model[1]), (model[1], model[2])]
+        assert len(fold_given_batch_norms(model, given[::-1] if order else given)) == 2
+        assert torch.allclose(before, evaluated(model, X)[0], atol=1e-5)
+
+
+class ReadsWeight(nn.Module):
+    def __init__(self, of):
+        super().__init__()
+        self.conv, self.norm, self.of = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), of
+
+    def forward(self, x):
+        return self.norm(self.conv(x)) * getattr(self, self.of).weight.mean()
+
+
+class Within(nn.Module):
+    """The layer is also called where no symbolic trace looks."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+        self.encoder = nn.TransformerEncoderLayer(8, 1, 8, batch_first=True)
+        self.encoder.extra = self.conv
+
+    def forward(self, x):
+        return self.norm(self.conv(x)), self.encoder(x.flatten(0, 2))
+
+
+def hooked(kind):
+    model = one(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    if kind == "conv":
+        model[0].register_forward_hook(lambda m, a, y: y.relu())
+    else:
+        model[1].register_forward_pre_hook(lambda m, a: (a[0].relu(),))
+    return model, model[0], model[1]
+
+
+def members(model):
+    return randomised(model), model.conv, model.norm
+
+
+UNCHECKED = {
+    "hook of the layer": lambda: (*hooked("conv"), "custom-layer"),
+    "hook of the norm": lambda: (*hooked("norm"), "custom-layer"),
+    "weight read": lambda: (*members(ReadsWeight("conv")), "multiple-consumers"),
+    "norm read": lambda: (*members(ReadsWeight("norm")), "multiple-consumers"),
+    "within another": lambda: (*members(Within()), "custom-layer"),
+}
+
+
+@pytest.mark.parametrize("name", UNCHECKED)
+def test_given_pairs_without_an_input_are_checked_as_far_as_the_code_shows(name):
+    model, layer, norm, code = UNCHECKED[name]()
+    state = copy.deepcopy(model.state_dict())
+    pairs = fold_given_batch_norms(model, [(layer, norm)])
+    assert not pairs and pairs.report.batch_norms.reasons == {code: 1} and pairs.report.kept[0].unlock
+    assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
+
+
+def test_given_pairs_whose_axes_are_unknown_need_an_input():
+    tokens = one(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    x = torch.randn(2, 4, 4)
+    pairs = fold_given_batch_norms(tokens, [(tokens[0], tokens[1])])
+    assert not pairs and pairs.report.batch_norms.reasons == {"unknown-rank": 1}
+    assert not fold_given_batch_norms(tokens, [(tokens[0], tokens[1])], dummy_input=x)
+    assert list(fold_given_batch_norms(tokens, [(tokens[0], tokens[1])], input_shapes=(2, 4))) and left(tokens) == []
+
+
+def test_reports_of_given_pairs_name_modules():
+    model = randomised(Net())
+    report = fold_given_batch_norms(model, [(model.stem[0], model.stem[1])]).report
+    assert [r.name for r in report.folded] == ["stem.1"] and report.folded[0].args["absorbers"] == ["stem.0"]
+    assert 'conv "stem.0"' in report.folded[0].message
+    assert fold_given_batch_norms(model, []).report.kept == []
 
 
 @pytest.mark.parametrize("name, norms, folds", [("mobilenet_v2", 52, 52), ("resnet18", 20, 20), ("shufflenet_v2_x0_5", 56, 56), ("efficientnet_b0", 49, 49), ("densenet121", 121, 59)])

@@ -63,7 +63,12 @@ class Recorder(fx.Interpreter):
         """The archive of what a traced module computes from arguments."""
         recorder = cls(module)
         with torch.no_grad():
-            results = recorder.run(*arguments, enable_io_processing=False)
+            # What the code overwrites are not the caller's tensors.
+            own = pytree.tree_map(lambda v: v.detach().clone() if isinstance(v, torch.Tensor) else v, arguments)
+            results = recorder.run(*own, enable_io_processing=False)
+        for value in pytree.tree_leaves(results):
+            if not isinstance(value, (torch.Tensor, int, float, complex, str, bytes, type(None))):
+                raise TypeError(f"a result of type {type(value).__name__} cannot be looked into")
         return recorder._archive([t for t in pytree.tree_leaves(results) if isinstance(t, torch.Tensor)])
 
     # What values are called.
@@ -125,6 +130,11 @@ class Recorder(fx.Interpreter):
             self._call(n, "torch.ops.normfold.value_.default", self._reads([name for _, name in order]), results)
             return result
         new = [t for t in results if id(t) not in self._names]
+        # What is no tensor may hold anything that was read: it is seen by whoever gets it.
+        other = any(not isinstance(v, torch.Tensor) and v is not None for v in pytree.tree_leaves(result))
+        if other and read and not _asks_for_shape(n):
+            self._call(n, "torch.ops.normfold.call.default", self._reads(names), new or [torch.empty(0)])
+            return result
         if not new and not written:
             # A part of a tuple, or what went in.
             return result
@@ -174,6 +184,9 @@ class Recorder(fx.Interpreter):
 
     def _module(self, name: str, x: str) -> tuple[str, list[Any]] | None:
         module = self.module.get_submodule(name)
+        if module._forward_hooks or module._forward_pre_hooks:
+            # Hooks may change what goes in and comes out.
+            return None
 
         def own(last: str) -> dict[str, Any]:
             tensor = getattr(module, last)
@@ -262,6 +275,15 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     if a.is_floating_point() or a.is_complex():
         return bool(torch.allclose(a, b, rtol=0, atol=0, equal_nan=True))
     return bool(torch.equal(a, b))
+
+
+def _asks_for_shape(n: fx.Node) -> bool:
+    """Whether a call reads the shape or the type of a tensor and nothing else."""
+    if n.op == "call_method":
+        return n.target in ("size", "dim", "ndimension", "numel", "nelement", "stride", "is_floating_point", "get_device")
+    if n.op == "call_function" and n.target is getattr:
+        return len(n.args) > 1 and n.args[1] in ("shape", "dtype", "device", "ndim", "is_cuda", "requires_grad", "layout")
+    return False
 
 
 def _is_torch(module: nn.Module, n: fx.Node) -> bool:

@@ -45,54 +45,61 @@ def _first_line(e: BaseException) -> str:
     return f"{type(e).__name__}: {lines[0].strip() if lines else 'no message'}"
 
 
-def adjacent(module: nn.Module, pairs: list[tuple[nn.Module, nn.Module]]) -> list[bytes]:
-    """A program for each pair: the second module reads what the first gives. Where the code of the model shows that others
-    read that, too, the program gives it to its caller."""
+def symbolic(module: nn.Module) -> fx.Graph | None:
+    """The calls in the code of a module, found without an input; `None`, and a warning, where that cannot be done."""
     try:
-        graph = fx.symbolic_trace(module).graph
+        return fx.symbolic_trace(module).graph
     except Exception as e:  # noqa: BLE001 - whatever the model's code raises
-        graph = None
         warnings.warn(
             f"{type(module).__name__} cannot be traced without an input ({_first_line(e)}): that nothing else reads what is "
             "between the modules of a pair is taken on trust. Give input_shapes or dummy_input to have it checked.",
             stacklevel=5,
         )
+        return None
+
+
+#: What lets a pair fold of which too little is known.
+_INPUTS = "give input_shapes or dummy_input"
+
+
+def obstacle(graph: fx.Graph | None, module: nn.Module, first: nn.Module, second: nn.Module) -> tuple[str, str, str] | None:
+    """Why a pair cannot be folded without an input: code, message and what would unlock it; `None` where it can."""
+    if any(getattr(m, hooks) for m in (first, second) for hooks in ("_forward_hooks", "_forward_pre_hooks")):
+        return "custom-layer", "hooks of its own may change what is between", _INPUTS
+    layer = first if isinstance(first, _layers.LINEAR) else second
+    if isinstance(layer, (nn.Linear, nn.Conv1d, nn.ConvTranspose1d)):
+        return "unknown-rank", "whether its data has a batch axis, and which axis it normalises, is not known", _INPUTS
+    if graph is None:
+        return None
     calls: dict[int, list[fx.Node]] = {}
-    for node in () if graph is None else graph.nodes:
+    for node in graph.nodes:
         if node.op == "call_module":
-            calls.setdefault(id(module.get_submodule(node.target)), []).append(node)
-    return [_pair(first, second, graph is None or _alone(calls, first, second)) for first, second in pairs]
-
-
-def _alone(calls: dict[int, list[fx.Node]], first: nn.Module, second: nn.Module) -> bool:
-    """Whether the second module reads the result of the first, and is the only one that does."""
+            called = module.get_submodule(node.target)
+            if any(m in (first, second) for m in called.modules() if m is not called):
+                return "custom-layer", f"it is called within {node.target}", _INPUTS
+            calls.setdefault(id(called), []).append(node)
+        elif node.op == "get_attr":
+            owner = module.get_submodule(str(node.target).rpartition(".")[0])
+            if owner is first or owner is second:
+                return "multiple-consumers", f"{node.target} is read by other code", _INPUTS
     a, b = calls.get(id(first), []), calls.get(id(second), [])
-    return len(a) == 1 and len(b) == 1 and list(a[0].users) == b and b[0].args[:1] == (a[0],)
+    if len(a) != 1 or len(b) != 1:
+        return "shared-layer", "a module of the pair is not called exactly once", "a module of its own for each call"
+    if b[0].args[:1] != (a[0],):
+        return "no-linear-producer", "it does not read what the other module of the pair gives", _INPUTS
+    if list(a[0].users) != b:
+        return "multiple-consumers", "what is between the modules of the pair is read by other code", "one reader"
+    return None
 
 
-class _Leaky(nn.Module):
-    """A pair whose inner value others read, too."""
-
-    def __init__(self, first: nn.Module, second: nn.Module):
-        super().__init__()
-        self.add_module("0", first)
-        self.add_module("1", second)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        inner = getattr(self, "0")(x)
-        return getattr(self, "1")(inner), inner
-
-
-def _pair(first: nn.Module, second: nn.Module, alone: bool) -> bytes:
-    both = nn.Sequential(first, second) if alone else _Leaky(first, second)
+def pair(first: nn.Module, second: nn.Module) -> bytes:
+    """A program in which the second module reads what the first gives, and nobody else does."""
+    both = nn.Sequential(first, second)
     layer = first if isinstance(first, _layers.LINEAR) else second
     weight = layer.weight
-    if isinstance(layer, nn.Linear):
-        shape: tuple[int, ...] = (2, layer.in_features)
-    else:
-        # Large enough for one position of the window.
-        reach = (d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
-        shape = (1, layer.in_channels, *reach)
+    # Large enough for one position of the window.
+    reach = (d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
+    shape = (1, layer.in_channels, *reach)
     try:
         with torch.no_grad():
             return Recorder.record(fx.symbolic_trace(both), (torch.zeros(shape, dtype=weight.dtype, device=weight.device),))
