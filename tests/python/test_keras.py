@@ -137,8 +137,45 @@ def test_what_is_no_model_is_refused(keras):
 
     model = Subclassed()
     model(np.zeros((1, 2), "float32"))
-    with pytest.raises(normfold.InputError):
+    with pytest.raises(normfold.InputError, match="Python code"):
         fold_all_batch_norms(model)
+
+
+def test_classes_called_like_kerass_are_not_taken_for_them(keras):
+    k = keras.layers
+
+    class Conv2D(k.Conv2D):
+        def call(self, x):
+            return super().call(x) ** 2
+
+    class BatchNormalization(k.BatchNormalization):
+        def call(self, x, **kwargs):
+            return super().call(x, **kwargs) * 3
+
+    x = i = keras.Input((8, 8, 3))
+    x = k.ReLU()(k.BatchNormalization()(Conv2D(4, 1)(x)))
+    x = BatchNormalization(name="own")(k.Conv2D(4, 1)(x))
+    pairs, _ = folded(randomised(keras.Model(i, x)))
+    assert not pairs
+
+    layer = k.Conv2D(4, 1, name="patched")
+    model = keras.Model(i, k.BatchNormalization()(layer(i)))
+    layer.call = lambda x: x
+    with pytest.raises(normfold.InputError, match="patched"):
+        fold_all_batch_norms(model)
+
+
+def test_pairs_of_models_of_one_name(keras):
+    k = keras.layers
+
+    def inner(name):
+        return keras.Sequential([keras.Input((8, 8, 3)), k.Conv2D(3, 1, name="c"), k.BatchNormalization(name="n"), k.ReLU()], name=name)
+
+    a = keras.Sequential([keras.Input((8, 8, 3)), inner("inner")], name="a")
+    b = keras.Sequential([keras.Input((8, 8, 3)), inner("inner")], name="b")
+    model = randomised(keras.Sequential([keras.Input((8, 8, 3)), a, b, inner("main")]))
+    pairs, new = folded(model)
+    assert len(pairs) == 3 and norms(new) == [] and {id(n) for _, n in pairs} == {id(n) for n in norms(model)}
 
 
 @pytest.mark.parametrize("name, count, shape", [("MobileNetV2", 52, (64, 64, 3)), ("ResNet50", 53, (64, 64, 3)), ("DenseNet121", 59, (64, 64, 3))])

@@ -45,7 +45,7 @@ def fold_all_batch_norms(model: Model, *, pipeline: str = DEFAULT,
     keras = _keras_of(model)
     import tempfile
 
-    if not hasattr(model, "layers") or not (hasattr(model, "input_names") or type(model).__name__ == "Sequential" or hasattr(model, "_functional")):
+    if not {"Functional", "Sequential"} & {base.__name__ for base in type(model).__mro__}:
         raise InputError("a subclassed model is Python code: a Functional or Sequential one is needed")
     for _, name, layer in _placed(model):
         if "call" in vars(layer):
