@@ -38,7 +38,7 @@ def fold_all_batch_norms(
     :param model: the module; ``DataParallel`` and ``DistributedDataParallel`` are looked through.
     :param input_shapes: the shape of its input, or a list of the shapes of its inputs; random tensors of the type and on the
         device of its parameters are made from them.
-    :param dummy_input: an input, or a tuple of inputs, to be used in their place.
+    :param dummy_input: an input, or a tuple of inputs, to be used in their place. They stay what they are.
     :return: ``[(layer, batch_norm), …]``, the modules; a batch norm that several layers took in has a pair with each.
         ``pairs.report`` says of every batch norm that is left why: one whose input other code reads, which is called
         twice, whose parameters are somebody else's, which is a call of a function and no module, …
@@ -66,10 +66,11 @@ def fold_given_batch_norms(
     :param model: the module that they are in.
     :param layer_pairs: ``(layer, batch_norm)`` where the batch norm is behind the layer, ``(batch_norm, layer)`` where it is
         before it.
-    :param input_shapes: as for :func:`fold_all_batch_norms`. With it, or with ``dummy_input``, the model is traced, and a pair
-        whose fold would change what the model computes is left and reported. Without both the model is traced
-        symbolically (``torch.fx``), which needs no input; where that cannot be done it is taken on trust that each batch
-        norm reads nothing but its layer, or the other way round, and a warning says so.
+    :param input_shapes: as for :func:`fold_all_batch_norms`. With it, or with ``dummy_input``, the model is traced and run, and
+        a pair whose fold would change what the model computes is left and reported. Without both its code is looked at
+        symbolically (``torch.fx``): modules with hooks, ``Linear`` and 1-D layers (whose axes are not known then), and what
+        other code reads, are left and reported; where the code cannot be traced it is taken on trust that each batch norm
+        reads nothing but its layer, or the other way round, and a warning says so.
     :param dummy_input: as for :func:`fold_all_batch_norms`.
     :return: the pairs that were folded, as ``(layer, batch_norm)``; ``report`` has the others with their reasons.
     :raises ValueError: a pair is not of a convolution or linear layer and a batch norm of the model.
