@@ -127,7 +127,11 @@ class Recorder(fx.Interpreter):
             # As `relu_`: what it overwrites is its result, which has another name from here on.
             order = sorted(zip(read, names, strict=True), key=lambda r: r[0] is not written[0])
             del self._names[id(written[0])]
-            self._call(n, "torch.ops.normfold.value_.default", self._reads([name for _, name in order]), results)
+            target, reads = self._overwriting(n), [name for _, name in order]
+            if target is not None and len(reads) == 1:
+                self._call(n, target, [("self", _mention(reads[0]))], results)
+            else:
+                self._call(n, "torch.ops.normfold.value_.default", self._reads(reads), results)
             return result
         new = [t for t in results if id(t) not in self._names]
         # What is no tensor may hold anything that was read: it is seen by whoever gets it.
@@ -181,6 +185,16 @@ class Recorder(fx.Interpreter):
                 inputs = [("self", _mention(self._names[id(a)])), ("other", _mention(self._names[id(b)]))]
                 return _SUMS[n.target], inputs
         return None
+
+    def _overwriting(self, n: fx.Node) -> str | None:
+        """The op of ATen that an activation in place is, of those with no further arguments."""
+        if n.op == "call_module":
+            name = _ACTIVATIONS.get(type(self.module.get_submodule(str(n.target))))
+        elif n.op == "call_method":
+            name = str(n.target).rstrip("_")
+        else:
+            name = getattr(n.target, "__name__", "").rstrip("_")
+        return f"torch.ops.aten.{name}_.default" if name in _ACTIVATIONS.values() else None
 
     def _module(self, name: str, x: str) -> tuple[str, list[Any]] | None:
         module = self.module.get_submodule(name)
@@ -294,6 +308,9 @@ def _is_torch(module: nn.Module, n: fx.Node) -> bool:
         return True
     owner = getattr(n.target, "__module__", None) or ""
     return owner in ("_operator", "math") or owner == "torch" or owner.startswith(("torch.nn.", "torch._C"))
+
+
+_ACTIVATIONS = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Hardswish: "hardswish", nn.Hardsigmoid: "hardsigmoid", nn.Mish: "mish"}
 
 
 def _sums() -> dict[Any, str]:
