@@ -10,8 +10,9 @@ the original gives is kept in KEPT.npz for the next tool.
 
 `weights` computes every weight that a batch norm right behind a convolution was folded into again, in extended
 precision, and prints the largest difference to what is stored, relative to the largest weight of its channel: at most what
-normfold's report states as `largest_rounding`. `beyond` counts folds of which an element is off by more than the `bound` of
-the fold, relative to itself, and folds whose certificate measured more than that.
+normfold's report states as `largest_rounding`, which is that of f64 to the stored type, and what f64 itself loses on the way (`holds`
+says whether). `beyond` counts folds of which an element is off by more than the `bound` of the fold, relative to
+itself, and folds whose certificate measured more than that.
 """
 import collections
 import json
@@ -25,6 +26,8 @@ from onnx import helper, numpy_helper
 # Differences that pass, by the narrowest type of the weights.
 TOLERANCE = {np.dtype(np.float16): 2e-3}
 OTHERWISE = 1e-5
+# What the few operations in f64 that a weight goes through lose, relative to it.
+ARITHMETIC = 2.0 ** -50
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
          "tensor(int32)": np.int32, "tensor(bool)": np.bool_, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
 
@@ -171,10 +174,12 @@ def weights(original, output, report):
         worst = max(worst, float((off[largest > 0] / largest[largest > 0]).max(initial=0)))
         if len(now.input) > 2 and now.input[2] in tensors[1]:
             b = array(0, into.input[2]) if len(into.input) > 2 and into.input[2] in tensors[0] else np.longdouble(0)
-            lost = np.longdouble(2) ** -50 * (np.abs(b * scale) + np.abs(beta) + np.abs(mean * scale))
+            lost = np.longdouble(ARITHMETIC) * (np.abs(b * scale) + np.abs(beta) + np.abs(mean * scale))
             beyond += off_by_more(array(1, now.input[2]), b * scale + beta - mean * scale, args["bound"], least + lost)
         checked += 1
-    return {"checked": checked, "observed": worst, "stated": stated["largest_rounding"], "certified": stated["largest_error"],
+    holds = worst <= (stated["largest_rounding"] or 0) * (1 + 1e-6) + ARITHMETIC
+    return {"checked": checked, "observed": worst, "stated": stated["largest_rounding"], "holds": bool(holds),
+            "certified": stated["largest_error"],
             "beyond": beyond + sum(r["args"]["error"] > r["args"]["bound"] for r in folds if "error" in r["args"]),
             "folded": stated["batch_norms"]["folded"]}
 

@@ -38,8 +38,8 @@ pub struct Report {
     pub largest_error: Option<f64>,
     /// The largest relative error that any of them allows: what rounding to the stored types explains.
     pub largest_bound: Option<f64>,
-    /// The largest rounding of a weight that was computed while it was written, relative to the largest weight of its channel;
-    /// `None` when none was.
+    /// The largest rounding, from f64 to its type, of a weight that was computed while it was written, relative to the largest
+    /// weight of its channel; `None` when none was.
     pub largest_rounding: Option<f64>,
     /// The linear ops that were folded into, with the ranges of their weights; `None` unless asked for.
     pub layers: Option<Vec<Layer>>,

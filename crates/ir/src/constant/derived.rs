@@ -56,7 +56,7 @@ pub struct Derived {
     steps: Box<[Step]>,
 }
 
-/// What rounding to the stored type did to a derived entry.
+/// What rounding from f64 to the stored type did to a derived entry; nothing where f64 is what is stored.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct RoundingStats {
     /// The largest `|stored − exact|` relative to the largest exact magnitude of the same channel (or of the same block,
