@@ -10,11 +10,13 @@
 //! A file is written beside its target under a fresh name and renamed into place. Whatever happens before the rename, the
 //! target is as it was and the fresh file is removed.
 
+mod contents;
 mod seal;
 mod target;
 mod transaction;
 mod unfinished;
 
+pub(crate) use contents::Contents;
 pub use target::{Check, write_file};
 pub(crate) use target::{Staged, explain, resolve, write_checked};
 pub(crate) use transaction::Transaction;

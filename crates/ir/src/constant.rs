@@ -431,33 +431,51 @@ impl ConstPool {
         }
     }
 
-    /// A derived entry of `base` with one more step, composed with the steps that base already has: those that scale and
+    /// [`ConstPool::derive_all`] of one step.
+    pub fn derive(&mut self, base: ConstId, step: Step) -> ConstId {
+        self.derive_all(base, [step])
+    }
+
+    /// A derived entry of `base` with further steps, composed with the steps that base already has: those that scale and
     /// shift alike become one scale and one shift, see the module `compose`. The element type stays; the shape changes
-    /// only by [`Step::Broadcast`].
+    /// only by [`Step::Broadcast`]. What is between the steps is no entry. No steps give `base`.
     ///
     /// Equal bases and expressions give the same entry.
-    pub fn derive(&mut self, base: ConstId, step: Step) -> ConstId {
-        match compose::composed(self, base, &step) {
-            Some(derived) => self.intern(self.ty(base).clone(), derived),
-            None => self.derive_literally(base, step),
-        }
+    pub fn derive_all(&mut self, base: ConstId, steps: impl IntoIterator<Item = Step>) -> ConstId {
+        self.derived(base, steps, compose::composed)
     }
 
     /// [`ConstPool::derive`] with the step as it is, for an expression that is written down.
     pub(crate) fn derive_literally(&mut self, base: ConstId, step: Step) -> ConstId {
-        let mut ty = self.ty(base).clone();
-        if let Step::Broadcast { dims } = &step {
-            ty = TensorType::of(ty.dtype, dims);
-        }
-        let derived = match &self.entry(base).data {
-            ConstData::Derived(d) => d.then(step),
-            _ => Derived::new(base, step),
-        };
-        self.intern(ty, derived)
+        self.derived(base, [step], |_, _, _| None)
     }
 
-    fn intern(&mut self, ty: TensorType, derived: Derived) -> ConstId {
-        let derived = Arc::new(derived);
+    fn derived(
+        &mut self,
+        base: ConstId,
+        steps: impl IntoIterator<Item = Step>,
+        composed: fn(&mut Self, &Derived, &Step) -> Option<Derived>,
+    ) -> ConstId {
+        let mut ty = self.ty(base).clone();
+        let before = match &self.entry(base).data {
+            ConstData::Derived(d) => Some(d.clone()),
+            _ => None,
+        };
+        let mut now = None;
+        for step in steps {
+            if let Step::Broadcast { dims } = &step {
+                ty = TensorType::of(ty.dtype, dims);
+            }
+            let derived = match now.as_ref().or(before.as_ref()) {
+                Some(d) => composed(self, d, &step).unwrap_or_else(|| d.then(step)),
+                None => Derived::new(base, step),
+            };
+            now = Some(Arc::new(derived));
+        }
+        now.map_or(base, |derived| self.intern(ty, derived))
+    }
+
+    fn intern(&mut self, ty: TensorType, derived: Arc<Derived>) -> ConstId {
         if let Some(&id) = self.interned.get(&derived) {
             return id;
         }

@@ -6,16 +6,14 @@
 //! loses digits, vanishes or overflows although the result would not: those stay as they are, and so does what is not
 //! finite. The sign of a zero may change.
 
-use super::{ConstData, ConstPool, Derived, ElementMap, Step};
+use super::{ConstPool, Derived, ElementMap, Step};
 use crate::ConstId;
 
 /// An addend that is not larger cannot make `x·b` overflow where `(x + c)·b` does not.
 const LARGEST: f64 = f64::MAX / 4.0;
 
-/// The expression of `base` with one more step, where that takes steps before it in. Its vectors are new entries.
-pub(super) fn composed(pool: &mut ConstPool, base: ConstId, step: &Step) -> Option<Derived> {
-    let ConstData::Derived(d) = &pool.entry(base).data else { return None };
-    let d = d.clone();
+/// The expression `d` with one more step, where that takes steps before it in. Its vectors are new entries.
+pub(super) fn composed(pool: &mut ConstPool, d: &Derived, step: &Step) -> Option<Derived> {
     let (last, before) = d.steps().split_last()?;
     let mut steps = before.to_vec();
     match (last, step) {

@@ -7,6 +7,7 @@ use normfold_ir::{
     BinaryKind, ConstData, ConstId, DType, ElementMap, Graph, IdMap, OpId, OpKind, OpSpec, Pad,
     PatternRewriter, Step, TensorType, Type, Use, Value,
 };
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A step on a constant; factors and addends are vectors of the plan.
@@ -241,20 +242,19 @@ fn derive(
     steps: Vec<Relative>,
     vectors: &[ConstId],
 ) -> ConstId {
-    steps.into_iter().fold(base, |entry, step| {
-        let step = match step {
-            Relative::Scale { map, vector } => Step::Scale { map, factors: vectors[vector] },
-            Relative::Shift { map, vector } => Step::Shift { map, addends: vectors[vector] },
-            Relative::Scatter { positions, vector } => {
-                let positions: Vec<i64> = positions.into_iter().map(|p| p as i64).collect();
-                let n = positions.len() as u64;
-                let positions = rw.constants_mut().add_i64(&[n], &positions);
-                Step::Scatter { positions, addends: vectors[vector] }
-            }
-            Relative::Broadcast { dims } => Step::Broadcast { dims },
-        };
-        rw.constants_mut().derive(entry, step)
-    })
+    let steps = steps.into_iter().map(|step| match step {
+        Relative::Scale { map, vector } => Step::Scale { map, factors: vectors[vector] },
+        Relative::Shift { map, vector } => Step::Shift { map, addends: vectors[vector] },
+        Relative::Scatter { positions, vector } => {
+            let positions: Vec<i64> = positions.into_iter().map(|p| p as i64).collect();
+            let n = positions.len() as u64;
+            let positions = rw.constants_mut().add_i64(&[n], &positions);
+            Step::Scatter { positions, addends: vectors[vector] }
+        }
+        Relative::Broadcast { dims } => Step::Broadcast { dims },
+    });
+    let steps: SmallVec<[Step; 2]> = steps.collect();
+    rw.constants_mut().derive_all(base, steps)
 }
 
 fn zeros(rw: &mut PatternRewriter<'_>, dtype: DType, dims: &[u64]) -> ConstId {

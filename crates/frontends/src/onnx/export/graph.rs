@@ -21,7 +21,7 @@ use crate::{
             text,
         },
     },
-    save::Content,
+    save::{Content, Contents},
 };
 use normfold_ir::{Binding, ConstId, IdMap, IdSet, OpId, OpKind};
 use std::collections::{HashMap, HashSet};
@@ -42,29 +42,28 @@ const GRAPH: Numbers =
 const FUNCTION: Numbers =
     Numbers { node: 7, initializer: 0, sparse: 0, input: 0, value_info: 12, annotation: 0 };
 
-/// What becomes of records, in their order: a new content, or `None` when the record goes.
+/// What becomes of records, in their order: a new content, by its number, or `None` when the record goes.
 #[derive(Default)]
-struct Edits<'c> {
-    /// Boxed: most records of a large model may go, and those that do take no room.
-    list: Vec<(u32, Option<Box<Content<'c>>>)>,
+struct Edits {
+    list: Vec<(u32, Option<u32>)>,
     /// Those before are written.
     at: usize,
 }
 
-impl<'c> Edits<'c> {
+impl Edits {
     /// Notes the edit of a record beyond all noted ones.
-    fn push(&mut self, record: u32, content: Option<Content<'c>>) {
-        self.list.push((record, content.map(Box::new)));
+    fn push(&mut self, record: u32, content: Option<u32>) {
+        self.list.push((record, content));
     }
 
     /// The edit of a record, which is written now; usually the next one.
-    fn take(&mut self, record: u32) -> Option<Option<Content<'c>>> {
+    fn take(&mut self, record: u32) -> Option<Option<u32>> {
         if self.list.get(self.at).is_none_or(|(r, _)| *r != record) {
             self.at = self.list.binary_search_by_key(&record, |(r, _)| *r).ok()?;
         }
-        let edit = self.list.get_mut(self.at)?;
+        let edit = self.list.get(self.at)?.1;
         self.at += 1;
-        Some(edit.1.take().map(|content| *content))
+        Some(edit)
     }
 }
 
@@ -72,24 +71,25 @@ pub(super) struct Writer<'e, 'a> {
     export: &'e Export<'a>,
     plan: &'e GraphPlan<'a>,
     outside: &'e super::outside::Destinations,
-    nodes: Edits<'a>,
-    initializers: Edits<'a>,
+    /// Contents of records, which the lists below have by number.
+    contents: Contents<'a>,
+    nodes: Edits,
+    initializers: Edits,
     /// Sparse initializers that go.
     sparse: IdSet<u32>,
-    /// New nodes: contents of their records.
-    new: IdMap<Item, Content<'a>>,
-    /// New initializers: contents of their records.
-    added: Vec<Content<'a>>,
-    /// New graph inputs: contents of their records.
-    inputs: Vec<Content<'a>>,
+    new: IdMap<Item, u32>,
+    /// New initializers.
+    added: Vec<u32>,
+    /// New graph inputs.
+    inputs: Vec<u32>,
     /// Types that are declared anew.
     types: ValueInfos<'a>,
     /// Names that records no longer define.
-    gone: HashSet<String>,
+    gone: HashSet<&'e str>,
     /// Names that edited and new records define.
-    present: HashSet<String>,
+    present: HashSet<&'e str>,
     /// Names that are no graph inputs any more.
-    unlisted: HashSet<String>,
+    unlisted: HashSet<&'e str>,
 }
 
 impl<'e, 'a> Writer<'e, 'a> {
@@ -102,6 +102,7 @@ impl<'e, 'a> Writer<'e, 'a> {
             export,
             plan,
             outside,
+            contents: Contents::default(),
             nodes: Edits::default(),
             initializers: Edits::default(),
             sparse: IdSet::default(),
@@ -150,7 +151,8 @@ impl<'e, 'a> Writer<'e, 'a> {
             out.source(DOCUMENT, table.content.clone());
             return Ok(out);
         }
-        self.gone.retain(|name| !self.present.contains(name));
+        let Self { gone, present, .. } = &mut self;
+        gone.retain(|name| !present.contains(name));
         self.assemble()
     }
 
@@ -167,8 +169,8 @@ impl<'e, 'a> Writer<'e, 'a> {
         counts.added += self.types.added.len();
     }
 
-    fn name(&self, op: OpId, result: usize) -> String {
-        self.plan.name(self.plan.graph.result(op, result)).to_owned()
+    fn name(&self, op: OpId, result: usize) -> &'e str {
+        self.plan.name(self.plan.graph.result(op, result))
     }
 
     /// The changed value of a constant: its entry, when that is not what import found or its data moves.
@@ -190,11 +192,11 @@ impl<'e, 'a> Writer<'e, 'a> {
         let node = view.node(i as usize)?;
         let Some(op) = self.plan.op(Origin::Node(i)) else {
             self.nodes.push(i, None);
-            self.gone.extend(node.outputs.iter().map(|&o| o.to_owned()));
+            self.gone.extend(&node.outputs);
             return Ok(());
         };
-        let graph = self.plan.graph;
-        let name = |v| self.plan.name(v);
+        let (plan, graph) = (self.plan, self.plan.graph);
+        let name = |v| plan.name(v);
         let mut edit = NodeEdit {
             inputs: graph.operands(op).map(|v| v.map_or("", name)).collect(),
             outputs: graph.results(op).map(name).collect(),
@@ -223,11 +225,10 @@ impl<'e, 'a> Writer<'e, 'a> {
         if edit.is_empty(&node) {
             return Ok(());
         }
-        self.gone.extend(
-            node.outputs.iter().filter(|o| !edit.outputs.contains(o)).map(|&o| o.to_owned()),
-        );
-        self.present.extend(edit.outputs.iter().map(|&o| o.to_owned()));
+        self.gone.extend(node.outputs.iter().filter(|o| !edit.outputs.contains(o)));
+        self.present.extend(&edit.outputs);
         let content = edit.splice(record_content(self, i)?, &node)?;
+        let content = self.contents.push(content);
         self.nodes.push(i, Some(content));
         Ok(())
     }
@@ -255,8 +256,8 @@ impl<'e, 'a> Writer<'e, 'a> {
         let Some(op) = self.plan.op(Origin::Initializer(i)) else {
             if !self.plan.kept.contains(&i) {
                 self.initializers.push(i, None);
-                self.gone.insert(tensor.name.to_owned());
-                self.unlisted.insert(tensor.name.to_owned());
+                self.gone.insert(tensor.name);
+                self.unlisted.insert(tensor.name);
             }
             return Ok(());
         };
@@ -269,19 +270,20 @@ impl<'e, 'a> Writer<'e, 'a> {
             && self.plan.graph.is_modified(op)
         {
             // A constant for good is no argument; one that never was is not in the list.
-            self.unlisted.extend(self.listed(tensor.name)?.then(|| name.clone()));
+            self.unlisted.extend(self.listed(tensor.name)?.then_some(name));
         }
         if renamed {
-            self.gone.insert(tensor.name.to_owned());
-            self.present.insert(name.clone());
-            self.unlisted.insert(tensor.name.to_owned());
-            self.list_input(op, &name)?;
+            self.gone.insert(tensor.name);
+            self.present.insert(name);
+            self.unlisted.insert(tensor.name);
+            self.list_input(op, name)?;
         }
         let content = match changed {
-            Some((id, outside)) => self.export.weights.rewrite(&tensor, id, &name, outside)?,
-            None if renamed => rename(&tensor, &name)?,
+            Some((id, outside)) => self.export.weights.rewrite(&tensor, id, name, outside)?,
+            None if renamed => rename(&tensor, name)?,
             None => return Ok(()),
         };
+        let content = self.contents.push(content);
         self.initializers.push(i, Some(content));
         Ok(())
     }
@@ -304,7 +306,7 @@ impl<'e, 'a> Writer<'e, 'a> {
             return Ok(());
         }
         self.sparse.insert(i);
-        self.gone.insert(old.to_owned());
+        self.gone.insert(old);
         match op {
             // What a sparse tensor became need not be sparse.
             Some(op) => self.new_initializer(op),
@@ -316,8 +318,9 @@ impl<'e, 'a> Writer<'e, 'a> {
         let OpKind::Constant(c) = self.plan.graph.kind(op) else { return Ok(()) };
         let name = self.name(op, 0);
         let outside = self.outside.get(&(self.plan.view.index, op)).cloned().flatten();
-        self.added.push(self.export.weights.tensor(c.entry, &name, outside)?);
-        self.list_input(op, &name)?;
+        let content = self.export.weights.tensor(c.entry, name, outside)?;
+        self.added.push(self.contents.push(content));
+        self.list_input(op, name)?;
         self.present.insert(name);
         Ok(())
     }
@@ -347,7 +350,7 @@ impl<'e, 'a> Writer<'e, 'a> {
         let mut input = Content::new();
         text(&mut input, 1, name);
         message(&mut input, 2, ty);
-        self.inputs.push(input);
+        self.inputs.push(self.contents.push(input));
         Ok(())
     }
 
@@ -364,16 +367,16 @@ impl<'e, 'a> Writer<'e, 'a> {
                     graph.operands(op).map(|v| v.map_or("", |v| self.plan.name(v))).collect();
                 new_node(&self.encoded(op)?, graph.op_name(op).map_or("", |n| n), &inputs, &outputs)
             };
-            self.present.extend(outputs.iter().map(|&o| o.to_owned()));
-            self.new.insert(Item::New(op), content);
+            self.present.extend(&outputs);
+            self.new.insert(Item::New(op), self.contents.push(content));
         }
         for (n, alias) in self.plan.names.aliases.iter().enumerate() {
             let input = self.plan.name(alias.value);
             let identity = encode(&normfold_ir::Identity {}.into(), 1)
                 .map_err(|why| FrontendError::NotExpressible { op: alias.name.to_string(), why })?;
-            self.new
-                .insert(Item::Alias(n as u32), new_node(&identity, "", &[input], &[&alias.name]));
-            self.present.insert(alias.name.to_string());
+            let content = new_node(&identity, "", &[input], &[&alias.name]);
+            self.new.insert(Item::Alias(n as u32), self.contents.push(content));
+            self.present.insert(&alias.name);
         }
         Ok(())
     }
@@ -392,10 +395,11 @@ impl<'e, 'a> Writer<'e, 'a> {
                     nodes.finish(out, &mut self, numbers);
                 }
             } else if f.number == numbers.initializer {
-                edited(out, f, self.initializers.take(initializer))?;
+                let edit = self.initializers.take(initializer);
+                self.edited(out, f, edit)?;
                 initializer += 1;
                 if initializer == table.initializers.len() as u32 {
-                    self.added.drain(..).for_each(|t| message(out, numbers.initializer, t));
+                    self.new_initializers(out, numbers);
                 }
             } else if f.number == numbers.sparse {
                 if !self.sparse.contains(&sparse) {
@@ -408,7 +412,7 @@ impl<'e, 'a> Writer<'e, 'a> {
                 }
                 input += 1;
                 if input == table.inputs.len() {
-                    self.inputs.drain(..).for_each(|i| message(out, numbers.input, i));
+                    self.new_inputs(out, numbers);
                 }
             } else if f.number == numbers.value_info || f.number == numbers.annotation {
                 // Both name their value in field 1.
@@ -435,10 +439,39 @@ impl<'e, 'a> Writer<'e, 'a> {
             Ok::<_, FrontendError>(())
         })?;
         nodes.finish(&mut out, &mut self, numbers);
-        self.added.into_iter().for_each(|t| message(&mut out, numbers.initializer, t));
-        self.inputs.into_iter().for_each(|i| message(&mut out, numbers.input, i));
+        self.new_initializers(&mut out, numbers);
+        self.new_inputs(&mut out, numbers);
         self.types.added.into_iter().for_each(|v| message(&mut out, numbers.value_info, v));
         Ok(out)
+    }
+
+    /// Writes the new initializers, once.
+    fn new_initializers(&mut self, out: &mut Content<'a>, numbers: &Numbers) {
+        for t in std::mem::take(&mut self.added) {
+            message(out, numbers.initializer, self.contents.take(t));
+        }
+    }
+
+    /// Writes the new graph inputs, once.
+    fn new_inputs(&mut self, out: &mut Content<'a>, numbers: &Numbers) {
+        for i in std::mem::take(&mut self.inputs) {
+            message(out, numbers.input, self.contents.take(i));
+        }
+    }
+
+    /// Writes a record: as it is, with another content, or not at all.
+    fn edited(
+        &mut self,
+        out: &mut Content<'a>,
+        field: &Field<'_>,
+        edit: Option<Option<u32>>,
+    ) -> Result<(), FrontendError> {
+        match edit {
+            None => copy(out, field),
+            Some(Some(content)) => replace(out, field, self.contents.take(content))?,
+            Some(None) => {}
+        }
+        Ok(())
     }
 }
 
@@ -466,7 +499,8 @@ impl<'o> Nodes<'o> {
             Order::Document(items) => {
                 self.new_until(out, writer, numbers, items, (i, 1));
                 if let Some(f) = field {
-                    edited(out, f, writer.nodes.take(i))?;
+                    let edit = writer.nodes.take(i);
+                    writer.edited(out, f, edit)?;
                 }
                 self.new_until(out, writer, numbers, items, (i + 1, 0));
             }
@@ -479,12 +513,13 @@ impl<'o> Nodes<'o> {
                             };
                             let record = writer.export.model.slice(rec.range());
                             if let Some(f) = record.fields().next()? {
-                                edited(out, &f, writer.nodes.take(r))?;
+                                let edit = writer.nodes.take(r);
+                                writer.edited(out, &f, edit)?;
                             }
                         }
                         new => {
                             if let Some(node) = writer.new.remove(&new) {
-                                message(out, numbers.node, node);
+                                message(out, numbers.node, writer.contents.take(node));
                             }
                         }
                     }
@@ -507,7 +542,7 @@ impl<'o> Nodes<'o> {
             && (*i, *phase) < end
         {
             if let Some(node) = writer.new.remove(item) {
-                message(out, numbers.node, node);
+                message(out, numbers.node, writer.contents.take(node));
             }
             self.at += 1;
         }
@@ -524,20 +559,6 @@ impl<'o> Nodes<'o> {
             self.new_until(out, writer, numbers, items, (u32::MAX, u8::MAX));
         }
     }
-}
-
-/// Writes a record: as it is, with another content, or not at all.
-fn edited<'a>(
-    out: &mut Content<'a>,
-    field: &Field<'_>,
-    edit: Option<Option<Content<'a>>>,
-) -> Result<(), FrontendError> {
-    match edit {
-        None => copy(out, field),
-        Some(Some(content)) => replace(out, field, content)?,
-        Some(None) => {}
-    }
-    Ok(())
 }
 
 fn record_content<'a>(writer: &Writer<'_, 'a>, i: u32) -> Result<Bytes<'a>, FrontendError> {
