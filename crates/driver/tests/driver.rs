@@ -242,7 +242,7 @@ impl Pass for Overflows {
                 continue;
             }
             let mut folded = cx.about(g, bn, RemarkKind::Passed, "folded", "by far");
-            folded.args.push(("absorbers", RemarkArg::List(vec![g.location(conv)])));
+            folded.args.push(("absorbers", RemarkArg::List([g.location(conv)].into())));
             cx.remark(folded);
             let x = g.operand(bn, 0);
             cx.rewrite(g, |rw| {

@@ -58,7 +58,7 @@ impl RemarkKind {
     }
 }
 
-/// The value of a remark's argument.
+/// The value of a remark's argument. Small: there may be a dozen for each of a hundred thousand remarks.
 #[derive(Clone, PartialEq, Debug)]
 pub enum RemarkArg {
     /// A number.
@@ -68,9 +68,9 @@ pub enum RemarkArg {
     /// Text.
     Str(Arc<str>),
     /// Several texts.
-    List(Vec<Arc<str>>),
+    List(Box<[Arc<str>]>),
     /// Several numbers.
-    Floats(Vec<f64>),
+    Floats(Box<[f64]>),
 }
 
 impl fmt::Display for RemarkArg {

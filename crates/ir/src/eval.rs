@@ -89,6 +89,8 @@ enum Known {
     /// Being planned: met again, it is a cycle.
     Open,
     Node(NodeId),
+    /// Bound, with more elements than can be counted.
+    TooLarge,
 }
 
 /// Computes values of one graph. See the [module](self) documentation.
@@ -97,10 +99,11 @@ enum Known {
 pub struct Evaluator<'a> {
     graph: &'a Graph,
     pool: &'a ConstPool,
-    bindings: Table<(DType, Dims, Source<'a>)>,
     captured: Option<&'a HashMap<OpId, ConstId>>,
     known: Table<Known>,
     nodes: Vec<Node<'a>>,
+    /// So many, the first of `known` and of `nodes`, are bound. The others are planned.
+    bound: usize,
     held: u64,
     limit: u64,
     work_limit: u64,
@@ -111,8 +114,8 @@ impl fmt::Debug for Evaluator<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Evaluator")
             .field("graph", self.graph.name())
-            .field("bindings", &self.bindings.len())
-            .field("planned", &self.nodes.len())
+            .field("bound", &self.bound)
+            .field("planned", &(self.nodes.len() - self.bound))
             .field("held", &self.held)
             .finish_non_exhaustive()
     }
@@ -124,10 +127,10 @@ impl<'a> Evaluator<'a> {
         Self {
             graph,
             pool: constants,
-            bindings: Table::default(),
             captured: None,
             known: Table::with_capacity(FEW),
             nodes: Vec::with_capacity(FEW),
+            bound: 0,
             held: 0,
             limit: 1 << 26,
             work_limit: 1 << 34,
@@ -165,7 +168,7 @@ impl<'a> Evaluator<'a> {
     /// Gives a value its elements. Evaluation stops there, so what defines the value need not be known. A second binding
     /// replaces the first. Everything computed so far is dropped.
     pub fn bind(&mut self, v: Value, b: Binding<'a>) {
-        let bound = match b {
+        let (dtype, dims, source) = match b {
             Binding::Tensor(t) => {
                 (t.dtype(), Dims::from_slice(t.dims()), Source::Tensor(Arc::new(t)))
             }
@@ -181,10 +184,23 @@ impl<'a> Evaluator<'a> {
                 (self.pool.dtype(entry), self.extents(entry), Source::Const(stored))
             }
         };
-        self.bindings.insert(v, bound);
-        self.known.clear();
-        self.nodes.clear();
+        self.known.truncate(self.bound);
+        self.nodes.truncate(self.bound);
         self.held = 0;
+        let count = index::count(&dims);
+        let node = Node { dtype, dims, count: count.unwrap_or(u64::MAX), source };
+        let at = match self.known.position(v) {
+            Some(at) => {
+                self.nodes[at] = node;
+                at
+            }
+            None => {
+                self.nodes.push(node);
+                self.bound += 1;
+                self.bound - 1
+            }
+        };
+        self.known.insert(v, count.map_or(Known::TooLarge, |_| Known::Node(NodeId(at as u32))));
     }
 
     /// The extents of a value.
@@ -274,7 +290,7 @@ impl<'a> Evaluator<'a> {
         let mut stack: SmallVec<[Value; FEW]> = smallvec![v];
         while let Some(&v) = stack.last() {
             if let Err(e) = self.step(v, &mut stack) {
-                self.known.retain(|_, known| matches!(known, Known::Node(_)));
+                self.known.retain(|_, known| !matches!(known, Known::Open));
                 return Err(e);
             }
         }
@@ -286,9 +302,13 @@ impl<'a> Evaluator<'a> {
 
     /// Resolves the last of the stack, or puts the operands there that must be resolved before.
     fn step(&mut self, v: Value, stack: &mut SmallVec<[Value; FEW]>) -> Result<(), EvalError> {
-        if matches!(self.known.get(v), Some(Known::Node(_))) {
-            stack.pop();
-            return Ok(());
+        match self.known.get(v) {
+            Some(Known::Node(_)) => {
+                stack.pop();
+                return Ok(());
+            }
+            Some(Known::TooLarge) => return Err(self.too_large()),
+            Some(Known::Open) | None => {}
         }
         if self.open(v)?.is_some() {
             stack.pop();
@@ -307,6 +327,7 @@ impl<'a> Evaluator<'a> {
             match self.known.get(o) {
                 Some(&Known::Node(n)) => operands.push(Some(n)),
                 Some(Known::Open) => return Err(EvalError::Cycle(self.op_label(o.op))),
+                Some(Known::TooLarge) => return Err(self.too_large()),
                 // What cannot be known is said in its turn.
                 None => match self.open(o) {
                     Ok(Some(n)) => operands.push(Some(n)),
@@ -328,14 +349,8 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
-    /// Resolves a value that depends on no other, bound or constant, and is not known yet. `None` when its op must be
-    /// planned.
+    /// Resolves a value that depends on no other and is not known yet. `None` when its op must be planned.
     fn open(&mut self, v: Value) -> Result<Option<NodeId>, EvalError> {
-        if let Some((dtype, dims, source)) = self.bindings.get(v) {
-            let n = self.add(*dtype, Dims::from_slice(dims), source.clone())?;
-            self.known.push(v, Known::Node(n));
-            return Ok(Some(n));
-        }
         let entry = match self.graph.kind(v.op) {
             OpKind::Parameter(_) => match self.captured.and_then(|c| c.get(&v.op)) {
                 Some(&entry) => entry,
@@ -365,9 +380,14 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// Said of what has more elements than can be counted.
+    fn too_large(&self) -> EvalError {
+        EvalError::TooLarge { elements: u64::MAX, limit: self.limit }
+    }
+
     fn add(&mut self, dtype: DType, dims: Dims, source: Source<'a>) -> Result<NodeId, EvalError> {
         let Some(count) = index::count(&dims) else {
-            return Err(EvalError::TooLarge { elements: u64::MAX, limit: self.limit });
+            return Err(self.too_large());
         };
         let n = NodeId(self.nodes.len() as u32);
         self.nodes.push(Node { dtype, dims, count, source });

@@ -19,8 +19,6 @@ struct Convolution {
     axes: Axes,
     transposed: bool,
     taps: u64,
-    /// Extents of the kernel along the spatial axes, and elements between neighbours.
-    kernel: SmallVec<[(u64, u64); 3]>,
     /// Elements between neighbours along batch and channel of x, batch and channel of the result.
     x_batch: u64,
     x_channel: u64,
@@ -71,13 +69,13 @@ impl Formula for Convolution {
             return add(sum, only).map(Scalar::F);
         }
         let positions: SmallVec<[i64; 3]> = self.axes.iter().map(|a| a.position(i)).collect();
-        let mut tap: SmallVec<[u64; 3]> = SmallVec::from_elem(0, self.kernel.len());
+        let mut tap: SmallVec<[u64; 3]> = SmallVec::from_elem(0, self.axes.len());
         for _ in 0..self.taps {
             sum = add(sum, self.tap(positions.iter().copied().zip(tap.iter().copied())))?;
             // The next in row-major order.
-            for (k, &(extent, _)) in tap.iter_mut().zip(&self.kernel).rev() {
+            for (k, a) in tap.iter_mut().zip(&self.axes).rev() {
                 *k += 1;
-                if *k < extent {
+                if (*k as i64) < a.kernel {
                     break;
                 }
                 *k = 0;
@@ -93,8 +91,7 @@ impl Convolution {
     #[inline]
     fn tap(&self, at: impl Iterator<Item = (i64, u64)>) -> Option<(u64, u64)> {
         let (mut x_off, mut w_off) = (0, 0);
-        let axes = self.axes.iter().zip(&self.kernel);
-        for ((a, &(_, w_stride)), (p, k)) in axes.zip(at) {
+        for (a, (p, k)) in self.axes.iter().zip(at) {
             let q = if self.transposed {
                 let scaled = p + a.begin - k as i64 * a.dilation;
                 if scaled % a.stride != 0 {
@@ -108,7 +105,7 @@ impl Convolution {
                 return None;
             }
             x_off += q as u64 * a.x_stride;
-            w_off += k * w_stride;
+            w_off += k * a.w_stride;
         }
         Some((x_off, w_off))
     }
@@ -175,6 +172,9 @@ fn build<'a>(s: &mut Site<'_, 'a>, parts: &Parts<'_>) -> Plan<'a> {
     let mut axes = (parts.window)(s, &dx, extents)?;
     let (dims, [sx, sy]) = window::place(parts.x, &mut axes, &dx, out_channels);
     let sw = index::strides(&dw);
+    for (a, &stride) in axes.iter_mut().zip(&sw[first..]) {
+        a.w_stride = stride;
+    }
     let f = Convolution {
         x,
         w,
@@ -182,7 +182,6 @@ fn build<'a>(s: &mut Site<'_, 'a>, parts: &Parts<'_>) -> Plan<'a> {
         axes,
         transposed: parts.transposed,
         taps: extents.iter().product(),
-        kernel: (0..spatial).map(|i| (extents[i], sw[first + i])).collect(),
         x_batch: sx[0],
         x_channel: sx[parts.x.channel_axis()],
         y_batch: sy[0],

@@ -62,23 +62,25 @@ pub(super) fn axis(axis: i64, rank: usize) -> Option<usize> {
 /// `p · stride` elements in the operand.
 #[derive(Clone, Debug)]
 pub(super) struct View {
-    /// Extent of the result axis and stride in the operand.
-    axes: SmallVec<[(u64, i64); 6]>,
+    /// Extent of the result axis and stride in the operand; none where every element is where it is in the result, as in most.
+    axes: Box<[(u64, i64)]>,
     offset: i64,
-    identity: bool,
 }
 
 impl View {
     /// A view of `offset` and one (extent, stride) per result axis.
     pub(super) fn new(offset: i64, axes: impl IntoIterator<Item = (u64, i64)>) -> Self {
-        let axes: SmallVec<[(u64, i64); 6]> = axes.into_iter().collect();
+        let mut axes: SmallVec<[(u64, i64); 6]> = axes.into_iter().collect();
         let mut expected = 1i64;
         let mut identity = offset == 0;
         for &(extent, stride) in axes.iter().rev() {
             identity &= extent == 1 || stride == expected;
             expected = expected.saturating_mul(extent.max(1) as i64);
         }
-        Self { axes, offset, identity }
+        if identity {
+            axes.clear();
+        }
+        Self { axes: axes.as_slice().into(), offset }
     }
 
     /// An operand of extents `from` read as if it had extents `to`, to which it broadcasts. `None` when it does not.
@@ -100,7 +102,7 @@ impl View {
     /// The operand's linear index.
     #[inline]
     pub(super) fn at(&self, mut i: u64) -> u64 {
-        if self.identity {
+        if self.axes.is_empty() && self.offset == 0 {
             return i;
         }
         let mut at = self.offset;

@@ -34,7 +34,6 @@ pub(super) trait Formula {
 }
 
 /// Where the elements of a node come from.
-#[derive(Clone)]
 pub(super) enum Source<'a> {
     Tensor(Arc<Tensor>),
     Const(Stored<'a>),
@@ -59,7 +58,7 @@ pub(super) struct Stored<'a> {
     /// The value that has its elements.
     pub(super) value: Value,
     /// Made when an element is read: of a wide concatenation, most constants never are.
-    reader: OnceCell<Option<Box<ElementReader<'a>>>>,
+    reader: OnceCell<Box<Option<ElementReader<'a>>>>,
     /// Who counts the reads.
     pub(super) tally: Option<&'a Tally>,
 }
@@ -72,14 +71,8 @@ impl<'a> Stored<'a> {
     /// `None` where only the pool reads it.
     #[inline]
     fn reader(&self, pool: &'a ConstPool) -> Option<&ElementReader<'a>> {
-        let make = || pool.element_reader(self.entry).map(Box::new);
-        self.reader.get_or_init(make).as_deref()
-    }
-}
-
-impl Clone for Stored<'_> {
-    fn clone(&self) -> Self {
-        Self::new(self.value, self.entry, self.tally)
+        let make = || Box::new(pool.element_reader(self.entry));
+        (**self.reader.get_or_init(make)).as_ref()
     }
 }
 

@@ -24,11 +24,8 @@ impl<T> Table<T> {
         Self { list: Vec::with_capacity(n), places: IdMap::default() }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    fn place(&self, v: Value) -> Option<usize> {
+    /// Where a value is in the order of insertion.
+    pub(super) fn position(&self, v: Value) -> Option<usize> {
         match self.list.len() <= FEW {
             // What came last is asked for most.
             true => self.list.iter().rposition(|e| e.0 == v),
@@ -37,11 +34,11 @@ impl<T> Table<T> {
     }
 
     pub(super) fn get(&self, v: Value) -> Option<&T> {
-        self.place(v).map(|at| &self.list[at].1)
+        self.position(v).map(|at| &self.list[at].1)
     }
 
     pub(super) fn insert(&mut self, v: Value, x: T) {
-        match self.place(v) {
+        match self.position(v) {
             Some(at) => self.list[at].1 = x,
             None => self.push(v, x),
         }
@@ -63,9 +60,12 @@ impl<T> Table<T> {
         self.index();
     }
 
-    pub(super) fn clear(&mut self) {
-        self.list.clear();
-        self.places.clear();
+    /// Keeps the first `n`.
+    pub(super) fn truncate(&mut self, n: usize) {
+        if n < self.list.len() {
+            self.list.truncate(n);
+            self.index();
+        }
     }
 
     fn index(&mut self) {
@@ -89,7 +89,7 @@ mod tests {
         for i in (0..FEW as u32 + 9).chain(5..20) {
             table.insert(value(i), i * 7 + map.len() as u32);
             map.insert(value(i), i * 7 + map.len() as u32);
-            assert_eq!(table.len(), map.len());
+            assert_eq!(table.list.len(), map.len());
             for k in 0..40 {
                 assert_eq!(table.get(value(k)), map.get(&value(k)), "{k} after {i}");
             }
@@ -102,7 +102,9 @@ mod tests {
             }
         }
         table.insert(value(3), 1);
-        table.clear();
-        assert_eq!((table.get(value(3)), table.len()), (None, 0));
+        table.insert(value(4), 2);
+        assert_eq!(table.position(value(4)), Some(1));
+        table.truncate(1);
+        assert_eq!((table.get(value(3)), table.get(value(4))), (Some(&1), None));
     }
 }

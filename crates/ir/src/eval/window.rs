@@ -21,6 +21,8 @@ pub(super) struct Axis {
     /// Elements between neighbours in the data, and in the result.
     pub(super) x_stride: u64,
     pub(super) y_stride: u64,
+    /// Elements between neighbours in a kernel with elements.
+    pub(super) w_stride: u64,
 }
 
 impl Axis {
@@ -35,7 +37,7 @@ impl Axis {
     }
 }
 
-pub(super) type Axes = SmallVec<[Axis; 3]>;
+pub(super) type Axes = SmallVec<[Axis; 2]>;
 
 const LARGEST: u64 = 1 << 30;
 
@@ -93,6 +95,7 @@ impl Window<'_> {
                 end: 0,
                 x_stride: 0,
                 y_stride: 0,
+                w_stride: 0,
             };
             if axis.kernel < 1 || axis.stride < 1 || axis.dilation < 1 {
                 return Err(s.shape_error("kernel, strides and dilations are at least 1"));

@@ -17,7 +17,7 @@ use normfold_ir::{
 pub(super) struct Bias {
     pub(super) transform: Option<Transform>,
     pub(super) kind: Option<OpKind>,
-    pub(super) addend: Option<Addend>,
+    pub(super) addend: Option<Box<Addend>>,
     base: Option<normfold_ir::ConstId>,
     pub(super) beta: f64,
 }
@@ -163,7 +163,8 @@ impl Bias {
         };
         let mut dims = vec![1; rank - axis];
         dims[0] = w.map.out.count;
-        let addend = Some(Addend { dtype: w.dtype, dims, vector: T, name, op_name: None });
+        let addend = Addend { dtype: w.dtype, dims, vector: T, name, op_name: None };
+        let addend = Some(Box::new(addend));
         Ok(Self { transform: None, kind: None, addend, base: None, beta: 1.0 })
     }
 

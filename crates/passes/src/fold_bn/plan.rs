@@ -68,17 +68,18 @@ pub(super) struct Absorbed {
     /// Its new kind, where it changes.
     pub(super) kind: Option<OpKind>,
     /// What is added to its result, where it has no slot for that.
-    pub(super) addend: Option<Addend>,
+    pub(super) addend: Option<Box<Addend>>,
     /// An op that it gets a copy of for one of its operands: what is said of that op is done to the copy.
-    pub(super) clone: Option<(OpId, Use)>,
+    pub(super) clone: Option<Box<(OpId, Use)>>,
     /// The new kind of another op, behind its weight.
-    pub(super) rekind: Option<(OpId, OpKind)>,
+    pub(super) rekind: Option<Box<(OpId, OpKind)>>,
 }
 
 impl Absorbed {
     /// Nothing happens to `op` yet.
     pub(super) fn of(op: OpId, vectors: Vec<Vec<f64>>) -> Self {
-        let transforms = Vec::new();
+        // A weight and a bias: one sum may have a hundred thousand terms that absorb.
+        let transforms = Vec::with_capacity(2);
         Self { op, vectors, transforms, kind: None, addend: None, clone: None, rekind: None }
     }
 }
@@ -106,7 +107,7 @@ impl Plan {
         for a in self.absorbed.into_iter().chain(self.constants) {
             let vectors: Vec<ConstId> =
                 a.vectors.iter().map(|v| rw.constants_mut().vector(v)).collect();
-            let own = a.clone.map(|(op, at)| (op, clone(op, at, rw)));
+            let own = a.clone.map(|c| (c.0, clone(c.0, c.1, rw)));
             let now = |op: OpId| own.filter(|(old, _)| *old == op).map_or(op, |(_, new)| new);
             for mut t in a.transforms {
                 if let Target::Copy { at, .. } | Target::New { at, .. } = &mut t.target {
@@ -114,7 +115,7 @@ impl Plan {
                 }
                 apply(t, &vectors, rw);
             }
-            if let Some((op, kind)) = a.rekind {
+            if let Some((op, kind)) = a.rekind.map(|r| *r) {
                 rw.set_kind(now(op), kind);
             }
             if let Some(kind) = a.kind {
@@ -122,7 +123,7 @@ impl Plan {
             }
             if let Some(addend) = a.addend {
                 let y = Value::new(a.op, 0);
-                let sum = add(y, addend, &vectors, rw);
+                let sum = add(y, *addend, &vectors, rw);
                 created.push((sum.op, a.op));
                 instead.insert(y, sum);
             }

@@ -130,7 +130,7 @@ impl Integers {
             let steps = vec![Relative::Broadcast { dims }];
             absorbed.transforms.push(Transform { target, steps });
         }
-        absorbed.rekind = kind.map(|k| (self.op, k));
+        absorbed.rekind = kind.map(|k| Box::new((self.op, k)));
         if factors.iter().any(|&f| f < 0.0) {
             let elements = self.negatable(cx, map, &factors)?;
             let signs = absorbed.vectors.len();
@@ -163,7 +163,7 @@ impl Integers {
             });
         }
         copied.push(name);
-        absorbed.clone = Some((self.op, at));
+        absorbed.clone = Some(Box::new((self.op, at)));
         Ok(())
     }
 

@@ -54,13 +54,13 @@ pub(super) fn folded(cx: &PassCx<'_>, g: &Graph, root: OpId, found: &Found) -> R
         ("into-op", RemarkArg::Str(first(&into, |b| &b.op))),
         ("absorbers", RemarkArg::List(into.iter().map(|b| b.location.clone()).collect())),
         ("direction", direction(found)),
-        ("through", RemarkArg::List(via)),
-        ("copied", RemarkArg::List(found.copied.clone())),
+        ("through", RemarkArg::List(via.into())),
+        ("copied", RemarkArg::List(found.copied.as_slice().into())),
         ("scale-min", RemarkArg::Float(magnitudes().fold(f64::INFINITY, f64::min))),
         ("scale-max", RemarkArg::Float(magnitudes().fold(0.0, f64::max))),
         ("cancellation", RemarkArg::Float(found.cancellation)),
-        ("gamma", RemarkArg::Floats(found.parameters.gamma.clone())),
-        ("beta", RemarkArg::Floats(found.parameters.beta.clone())),
+        ("gamma", RemarkArg::Floats(found.parameters.gamma.as_slice().into())),
+        ("beta", RemarkArg::Floats(found.parameters.beta.as_slice().into())),
         ("composed", composed(g, root, found)),
     ]);
     r.ops = ops(found);
@@ -99,8 +99,8 @@ pub(super) fn along(
         ("with", RemarkArg::Str(g.location(with))),
         ("scale-min", RemarkArg::Float(s.iter().fold(f64::INFINITY, |m, s| m.min(s.abs())))),
         ("scale-max", RemarkArg::Float(s.iter().fold(0.0, |m, s| m.max(s.abs())))),
-        ("gamma", RemarkArg::Floats(gamma)),
-        ("beta", RemarkArg::Floats(beta)),
+        ("gamma", RemarkArg::Floats(gamma.into())),
+        ("beta", RemarkArg::Floats(beta.into())),
     ];
     r.ops = ops(found);
     r
