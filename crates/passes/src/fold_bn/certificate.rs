@@ -10,7 +10,7 @@ use crate::certify::{
     self, Certificate, Compared, Demand, Reads, evaluator, own_factor, smallest, unit,
 };
 use normfold_ir::{
-    ConstData, DType, Graph, IdSet, OpId, OpKind, Use, Value,
+    ConstData, Conv, DType, Graph, IdSet, OpId, OpKind, Use, Value,
     eval::{Binding, EvalError, Evaluator, Scalar, Tally},
 };
 use smallvec::{SmallVec, smallvec};
@@ -133,8 +133,8 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
             continue;
         }
         let dims = match guess {
-            Guess::Typed(n) => typed_dims(cx, v, n).unwrap_or_else(|| data_dims(cx, a.op, v)),
-            Guess::Smallest => data_dims(cx, a.op, v),
+            Guess::Typed(n) => typed_dims(cx, v, n).unwrap_or_else(|| data_dims(cx, a.op, v, false)),
+            Guess::Smallest => data_dims(cx, a.op, v, found.via.is_empty()),
         };
         data.push((v, dims));
     }
@@ -388,15 +388,31 @@ fn largest_of(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> f64 {
     most.into_iter().fold(0.0, f64::max)
 }
 
-/// Extents of the data of an absorbing op: one batch, all channels, and room for an interior and a border.
-fn data_dims(cx: Cx<'_>, op: OpId, data: Value) -> Vec<u64> {
+/// Whether a convolution with a kernel of those extents reads one position of the data for each of the result.
+fn is_pointwise(c: &Conv, kernel: &[u64]) -> bool {
+    let first = c.w.first_spatial_axis();
+    (0..usize::from(c.w.spatial)).all(|i| {
+        kernel.get(first + i) == Some(&1) && c.pad.explicit(i).is_none_or(|pad| pad == (0, 0))
+    })
+}
+
+/// Extents of the data of an absorbing op: one batch, all channels, and room for an interior and a border. A kernel of one
+/// tap has no border: where the result is read directly, a second position says what the first one does.
+fn data_dims(cx: Cx<'_>, op: OpId, data: Value, directly: bool) -> Vec<u64> {
     let none = IdSet::default();
     let kind = cx.g.kind(op);
     // What a kernel says of the data follows from its extents alone.
     if matches!(kind, OpKind::Conv(_) | OpKind::ConvTranspose(_))
         && let Some(kernel) = cx.g.operand(op, 1).and_then(|w| cx.constants().ty(w).ok())
-        && let Some(dims) = certify::convolved_dims(kind, &kernel.1)
+        && let Some(mut dims) = certify::convolved_dims(kind, &kernel.1)
     {
+        if let OpKind::Conv(c) = kind
+            && directly
+            && is_pointwise(c, &kernel.1)
+        {
+            let first = c.x.first_spatial_axis();
+            dims[first..first + usize::from(c.x.spatial)].fill(1);
+        }
         return dims;
     }
     let Ok(weight) = super::weight::weight(cx, op, &none) else {
