@@ -4,10 +4,12 @@ use crate::{
     BatchNorms, Layer, Report,
     ir::{DType, Remark, RemarkArg},
     passes::LayerRanges,
+    report::is_verdict,
     verify::{Difference, Verification},
 };
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 /// What a run does not know of itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,8 +22,83 @@ pub struct About<'a> {
     pub time: Option<Duration>,
 }
 
+/// A report as a JSON object. It is written piece by piece, `{:#}` on lines of their own: there may be a hundred thousand
+/// remarks.
+pub struct Document<'a> {
+    head: Map<String, Value>,
+    layers: Option<&'a [Layer]>,
+    remarks: &'a [Remark],
+    shown: &'a dyn Fn(&Remark) -> bool,
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (key, value) in &self.head {
+            map.serialize_entry(key, value)?;
+        }
+        if let Some(layers) = self.layers {
+            map.serialize_entry("layers", &Each(|| layers.iter().map(layer)))?;
+        }
+        let shown = || self.remarks.iter().filter(|r| (self.shown)(r));
+        map.serialize_entry("remarks", &Each(|| shown().map(remark)))?;
+        map.end()
+    }
+}
+
+impl fmt::Display for Document<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (pretty, out) = (f.alternate(), Pieces(f));
+        let written = match pretty {
+            true => serde_json::to_writer_pretty(out, self),
+            false => serde_json::to_writer(out, self),
+        };
+        written.map_err(|_| fmt::Error)
+    }
+}
+
+impl fmt::Debug for Document<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+/// A list whose elements are made one by one.
+struct Each<F>(F);
+
+impl<I: Iterator<Item = Value>, F: Fn() -> I> Serialize for Each<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+/// What is written is text, in whole characters.
+struct Pieces<'f, 'a>(&'f mut fmt::Formatter<'a>);
+
+impl io::Write for Pieces<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
+        self.0.write_str(text).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The report of a run, with the remarks that `shown` lets through.
-pub fn report(report: &Report, about: &About<'_>, shown: &dyn Fn(&Remark) -> bool) -> Value {
+pub fn report<'a>(
+    report: &'a Report,
+    about: &About<'_>,
+    shown: &'a dyn Fn(&Remark) -> bool,
+) -> Document<'a> {
+    let head = head(report, about);
+    Document { head, layers: report.layers.as_deref(), remarks: &report.remarks, shown }
+}
+
+/// All but the long lists.
+fn head(report: &Report, about: &About<'_>) -> Map<String, Value> {
     let counts = |n: &BatchNorms| {
         json!({
             "total": n.total,
@@ -74,24 +151,24 @@ pub fn report(report: &Report, about: &About<'_>, shown: &dyn Fn(&Remark) -> boo
     if let Some(found) = &report.verification {
         object["verification"] = verification(found);
     }
-    if let Some(layers) = &report.layers {
-        object["layers"] = layers.iter().map(layer).collect();
+    match object {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
     }
-    object["remarks"] = report.remarks.iter().filter(|r| shown(r)).map(remark).collect();
-    object
 }
 
 /// What `explain` tells: the report of a run that wrote nothing, with its verdicts as remarks.
-pub fn explanation(run: &Report, input: &str) -> Value {
-    let about = About { input, ..About::default() };
-    let mut object = report(run, &about, &|_| false);
-    if let Some(fields) = object.as_object_mut() {
-        for name in ["output", "largest_rounding", "size", "files", "notes", "repeats"] {
-            fields.shift_remove(name);
-        }
-        fields.insert("remarks".into(), run.verdicts().map(remark).collect());
+pub fn explanation<'a>(report: &'a Report, input: &str) -> Document<'a> {
+    let mut head = head(report, &About { input, ..About::default() });
+    for name in ["output", "largest_rounding", "size", "files", "notes", "repeats"] {
+        head.shift_remove(name);
     }
-    object
+    Document {
+        head,
+        layers: report.layers.as_deref(),
+        remarks: &report.remarks,
+        shown: &is_verdict,
+    }
 }
 
 /// A layer as a JSON object.

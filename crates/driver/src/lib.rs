@@ -38,6 +38,7 @@ mod opened;
 pub mod reasons;
 mod report;
 mod reproducer;
+mod sink;
 pub mod verify;
 
 pub use driver::{Driver, RunOptions, SaveOptions, Verify, external_data};

@@ -4,7 +4,7 @@ mod save;
 
 pub use save::{LiveChanges, LiveParameter, Saved};
 
-use crate::{DriverError, reproducer};
+use crate::{DriverError, reproducer, sink};
 use normfold_frontends::{
     FrontendError,
     archive::Archive,
@@ -12,7 +12,7 @@ use normfold_frontends::{
     keras::{self, KerasDocument},
     onnx::{OnnxDocument, OpenOptions},
     pt2::{self, Pt2Document},
-    save::{Content, WriteOptions, write_file},
+    save::{WriteOptions, write_stream},
 };
 use normfold_ir::{
     Module,
@@ -207,14 +207,48 @@ impl Opened {
         options: &PrintOptions,
         how: WriteOptions<'_>,
     ) -> Result<u64, DriverError> {
-        let mut content = Content::new();
-        content.bytes(self.to_text(options)?.as_bytes());
-        write_file(&content, &[], &[], path, how)
-            .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
-        Ok(content.len())
+        let mut printed = Ok(0);
+        let written = write_stream(path, how.sync, |out| {
+            printed = match self.stream_text(out, options) {
+                Ok(len) => Ok(len),
+                Err(sink::Failed::Write(e)) => return Err(e),
+                Err(sink::Failed::Print(e)) => Err(self.unreadable(e)),
+            };
+            printed.as_ref().map_or(Err(io::ErrorKind::InvalidData.into()), |_| Ok(()))
+        });
+        let len = printed?;
+        written.map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
+        Ok(len)
     }
 
-    fn unreadable(&self, e: PrintError) -> DriverError {
+    /// Writes the module as IR text to a stream, piece by piece.
+    ///
+    /// # Errors
+    /// Weights that are to be shown cannot be read, or the stream takes no more.
+    pub fn write_text_to(
+        &self,
+        out: &mut dyn io::Write,
+        options: &PrintOptions,
+    ) -> Result<u64, DriverError> {
+        self.stream_text(out, options).map_err(|e| match e {
+            sink::Failed::Print(e) => self.unreadable(e),
+            sink::Failed::Write(e) => {
+                let path = PathBuf::from(&self.name);
+                DriverError::Write { path, source: FrontendError::io("write", "text", e) }
+            }
+        })
+    }
+
+    /// [`Opened::write_text_to`], for one who tells the two failures apart.
+    pub(crate) fn stream_text(
+        &self,
+        out: &mut dyn io::Write,
+        options: &PrintOptions,
+    ) -> Result<u64, sink::Failed> {
+        sink::write(&self.module, options, out)
+    }
+
+    pub(crate) fn unreadable(&self, e: PrintError) -> DriverError {
         DriverError::Read { name: self.name.clone(), source: io::Error::other(e) }
     }
 
@@ -327,15 +361,13 @@ impl Opened {
     fn open_path(path: &Path) -> Result<Self, DriverError> {
         let name = path.display().to_string();
         let read = |source| DriverError::Read { name: name.clone(), source };
-        let mut file = fs::File::open(path).map_err(read)?;
+        let file = fs::File::open(path).map_err(read)?;
         let metadata = file.metadata().map_err(read)?;
         if metadata.is_dir() {
             return Err(read(io::ErrorKind::IsADirectory.into()));
         }
         if !metadata.is_file() {
-            // A pipe gives its bytes once.
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).map_err(read)?;
+            let bytes = read_stream(file).map_err(read)?;
             return Self::open_bytes(name, bytes);
         }
         let mut head = Vec::new();
@@ -404,6 +436,25 @@ impl Opened {
     fn open_text(name: String, text: Arc<str>) -> Result<Self, DriverError> {
         let module = parse(&name, &text)?;
         Ok(Self { name, module, origin: Origin::Text(text) })
+    }
+}
+
+/// So much is held in memory of an input that cannot be mapped.
+const LARGEST_STREAM: u64 = 8 << 30;
+
+/// All of a pipe or a device, which give their bytes once; the beginning, where that shows that it is nothing we know.
+pub(crate) fn read_stream(mut stream: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.by_ref().take(HEAD).read_to_end(&mut bytes)?;
+    if matches!(sniff(&bytes), Form::Other(_)) {
+        return Ok(bytes);
+    }
+    stream.take(LARGEST_STREAM + 1 - HEAD).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LARGEST_STREAM {
+        true => Err(io::Error::other(
+            "more than 8 GiB, and what is no regular file is held in memory: give a file",
+        )),
+        false => Ok(bytes),
     }
 }
 

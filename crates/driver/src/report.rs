@@ -121,7 +121,7 @@ impl Report {
     }
 }
 
-fn is_verdict(remark: &Remark) -> bool {
+pub(crate) fn is_verdict(remark: &Remark) -> bool {
     remark.pass == FOLD && matches!(remark.kind, RemarkKind::Passed | RemarkKind::Missed)
 }
 

@@ -17,7 +17,7 @@ mod transaction;
 mod unfinished;
 
 pub(crate) use contents::Contents;
-pub use target::{Check, write_file};
+pub use target::{Check, write_file, write_stream};
 pub(crate) use target::{Staged, explain, resolve, write_checked};
 pub(crate) use transaction::Transaction;
 pub use unfinished::{Halted, remove_unfinished};

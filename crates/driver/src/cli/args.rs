@@ -1,7 +1,10 @@
 //! The command line: commands, options, and the exit codes they end with.
 
 use crate::{ExternalData, external_data};
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{PathBufValueParser, TypedValueParser},
+};
 use clap_complete::Shell;
 use std::{path::PathBuf, str::FromStr};
 
@@ -16,7 +19,7 @@ Exit codes:
   5  the output cannot be written
   6  verified, and the models do not compute the same
   7  cannot verify: the engine does not run the model
-  130, 143  ended by SIGINT or SIGTERM: as if it had not run";
+  130, 143, 129  ended by SIGINT, SIGTERM or SIGHUP: nothing is written, unless the output was complete";
 
 /// Folds batch norms into the weights of their neighbours, exactly, and says why where it cannot.
 #[derive(Debug, Parser)]
@@ -100,7 +103,8 @@ Examples:
 /// Where a model comes from, and how it is processed.
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// An ONNX model, a Keras model (.keras, .h5, or its architecture in JSON), or IR text; `-` for standard input
+    /// An ONNX model, a Keras model (.keras, .h5, or its architecture in JSON), a PyTorch program (.pt2), or IR text; `-` for
+    /// standard input
     #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     /// The weights of a Keras architecture in JSON: its .weights.h5, or what save_weights wrote
@@ -114,13 +118,21 @@ pub(crate) struct Source {
     pub(crate) trace: Option<PathBuf>,
 }
 
+/// A path, or `-` for standard output where that has a path.
+fn output() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(|path| match path.as_os_str() == "-" && cfg!(unix) {
+        true => PathBuf::from("/dev/stdout"),
+        false => path,
+    })
+}
+
 /// Options of `opt`.
 #[derive(Debug, Args)]
 pub(crate) struct OptArgs {
     #[command(flatten)]
     pub(crate) source: Source,
-    /// Where to write; may be the input
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Where to write; may be the input; - is standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = output())]
     pub(crate) output: Option<PathBuf>,
     /// Where the weights of a Keras architecture go; default: beside the output, as NAME.weights.h5
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "weights_in", requires = "output")]

@@ -3,7 +3,7 @@
 use super::{
     Failure,
     args::{Emit, Format, OptArgs, RemarkFilter, Weights},
-    output::Output,
+    output::{Output, is_stdout},
     progress::Progress,
     summary::{self, Frame},
     verify,
@@ -15,13 +15,15 @@ use crate::{
         text::{self, PrintOptions},
     },
     json::{self, About},
+    opened::read_stream,
     passes::{Instrumentation, ManagerOptions},
+    sink,
 };
 use normfold_frontends::onnx::ExternalData;
-use normfold_frontends::save::{Content, WriteOptions, write_file};
+use normfold_frontends::save::write_stream;
 use std::{
     cell::RefCell,
-    io::{self, Read},
+    io,
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::Instant,
@@ -48,12 +50,34 @@ pub(super) fn read(path: &Path, weights: Option<&Path>) -> Result<Input, Failure
     if !is_stdin(path) {
         return Ok(Input::Path(path.to_path_buf()));
     }
+    if let Some(file) = stdin_file() {
+        return Ok(Input::Path(file));
+    }
     let name = "standard input".to_owned();
-    let mut bytes = Vec::new();
-    match io::stdin().lock().read_to_end(&mut bytes) {
-        Ok(_) => Ok(Input::Bytes { name, bytes }),
+    match read_stream(io::stdin().lock()) {
+        Ok(bytes) => Ok(Input::Bytes { name, bytes }),
         Err(source) => Err(DriverError::Read { name, source }.into()),
     }
+}
+
+/// The file that standard input is, where it is one and nothing of it was read: a file is mapped, a pipe is held in memory.
+#[cfg(target_os = "linux")]
+fn stdin_file() -> Option<PathBuf> {
+    use std::{
+        fs::{self, File},
+        io::Seek,
+        os::{fd::AsFd, unix::fs::MetadataExt},
+    };
+    let mut file = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+    let path = fs::canonicalize("/dev/stdin").ok()?;
+    let (given, named) = (file.metadata().ok()?, fs::metadata(&path).ok()?);
+    let same = (given.dev(), given.ino()) == (named.dev(), named.ino());
+    (given.is_file() && same && file.stream_position().ok()? == 0).then_some(path)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stdin_file() -> Option<PathBuf> {
+    None
 }
 
 /// Runs `opt`.
@@ -80,6 +104,9 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
     }
     let engine = args.verify.then(|| verify::engine(&args.judge)).transpose()?;
     let judge = verify::options(&args.judge);
+    if args.output.as_deref().is_some_and(is_stdout) {
+        out.step_aside();
+    }
     // A wrong pipeline is told before a long read.
     let given = driver.parse_pipeline(args.source.passes.as_deref().unwrap_or(DEFAULT))?;
     let mut opened = driver.open(read(&args.source.input, args.source.weights_in.as_deref())?)?;
@@ -160,10 +187,7 @@ fn write_report(args: &OptArgs, report: &Report, start: Instant) -> Result<(), F
     let output = args.output.as_ref().map(|p| p.display().to_string());
     let frame = frame(args, output.as_deref(), start);
     let json = json::report(report, &about(args, &frame), &|_| true);
-    let mut content = Content::new();
-    content.bytes(format!("{json:#}\n").as_bytes());
-    let how = WriteOptions { sync: args.sync, ..WriteOptions::default() };
-    write_file(&content, &[], &[], path, how)
+    write_stream(path, args.sync, |out| writeln!(out, "{json:#}"))
         .map_err(|source| DriverError::Write { path: path.clone(), source })?;
     Ok(())
 }
@@ -181,8 +205,10 @@ fn emit(
         opened.write_text(path, &options)?;
         return Ok(tell(args, report, Some(&path.display().to_string()), start, out)?);
     }
-    let text = opened.to_text(&options)?;
-    out.raw(text.as_bytes())?;
+    opened.stream_text(out.stream(), &options).map_err(|e| match e {
+        sink::Failed::Print(e) => Failure::from(opened.unreadable(e)),
+        sink::Failed::Write(e) => e.into(),
+    })?;
     // The module has standard output for itself; what was asked for beside it goes to standard error.
     let mut about = Vec::new();
     summary::details(

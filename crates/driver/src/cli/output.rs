@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use std::{
     fmt::{self, Display},
     io::{self, BufWriter, IsTerminal, StdoutLock, Write},
+    path::Path,
 };
 
 /// Words that stand out.
@@ -24,6 +25,8 @@ pub(crate) struct Output {
     out: BufWriter<AutoStream<StdoutLock<'static>>>,
     choice: ColorChoice,
     quiet: bool,
+    /// Standard output is what the model is written to.
+    aside: bool,
 }
 
 impl Output {
@@ -35,7 +38,7 @@ impl Output {
             Color::Never => ColorChoice::Never,
         };
         let out = BufWriter::new(AutoStream::new(io::stdout().lock(), choice));
-        Self { out, choice, quiet }
+        Self { out, choice, quiet, aside: false }
     }
 
     /// Whether only errors are wanted.
@@ -53,14 +56,32 @@ impl Output {
         AutoStream::new(io::stderr(), self.choice).current_choice() != ColorChoice::Never
     }
 
+    /// Leaves standard output to somebody else: results go to standard error.
+    pub(crate) fn step_aside(&mut self) {
+        self.aside = true;
+    }
+
     /// Bytes on standard output as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)
+        match self.aside {
+            true => AutoStream::new(io::stderr().lock(), self.choice).write_all(bytes),
+            false => self.out.write_all(bytes),
+        }
     }
 
     /// Text on standard output; styles are dropped where they do not belong.
     pub(crate) fn print(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
-        self.out.write_fmt(text)
+        match self.aside {
+            true => {
+                BufWriter::new(AutoStream::new(io::stderr().lock(), self.choice)).write_fmt(text)
+            }
+            false => self.out.write_fmt(text),
+        }
+    }
+
+    /// Standard output, for what is written in pieces.
+    pub(crate) fn stream(&mut self) -> &mut dyn Write {
+        &mut self.out
     }
 
     /// Text on standard error. What cannot be said there cannot be said at all.
@@ -75,6 +96,24 @@ impl Output {
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// Whether a path is standard output, which then is not free for anything else.
+#[cfg(unix)]
+pub(crate) fn is_stdout(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let of = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino()));
+    // What is thrown away takes any number of writers.
+    match (of(path), of(Path::new("/dev/stdout")), of(Path::new("/dev/null"))) {
+        (Ok(path), Ok(stdout), null) => path == stdout && null.ok() != Some(path),
+        _ => false,
+    }
+}
+
+/// Whether a path is standard output: there is no such path.
+#[cfg(not(unix))]
+pub(crate) fn is_stdout(_: &Path) -> bool {
+    false
 }
 
 /// Something in a style.

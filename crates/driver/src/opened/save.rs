@@ -3,7 +3,7 @@
 use super::{Opened, Origin, refused};
 use crate::{DriverError, SaveOptions, verify::Verification};
 use normfold_frontends::{
-    FrontendError, keras, onnx, payload, pt2,
+    keras, onnx, payload, pt2,
     pt2::Parameters,
     save::{Check, WriteOptions},
 };
@@ -191,10 +191,7 @@ impl Opened {
                 (saved.bytes, saved.rounding) = (written.bytes, largest(&written.rounding));
             }
             Origin::Text(_) => {
-                let text = self.to_text(&FULL)?;
-                let write = |e| failed(FrontendError::io("write", "output in memory", e));
-                out.write_all(text.as_bytes()).map_err(write)?;
-                saved.bytes = text.len() as u64;
+                saved.bytes = self.write_text_to(out, &FULL)?;
             }
             Origin::Keras(document, _) if !document.has_weights() => return refused(NO_WEIGHTS),
             Origin::Keras(document, _) => {

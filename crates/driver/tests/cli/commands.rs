@@ -291,3 +291,45 @@ fn external_data_is_where_it_was_asked_for() {
         outcome.stderr
     );
 }
+
+/// A model on standard output has it for itself, whatever is reported; `-` is its name. A file on standard input is one that is
+/// mapped, a pipe is held in memory.
+#[cfg(unix)]
+#[test]
+fn models_on_standard_streams() {
+    use std::{io::Write, process::Command};
+    let place = Place::new();
+    place.copy("resnet_tiny.onnx");
+    let wanted = place.run(&["opt", "resnet_tiny.onnx", "-o", "out.onnx"]);
+    assert!(wanted.stdout.contains("folded"), "{}", wanted.stdout);
+    let model = fs::read(place.path("out.onnx")).unwrap();
+    let program = || {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_normfold"));
+        program.current_dir(place.dir.path());
+        program
+    };
+    for (output, more) in [("-", "--remarks=all"), ("/dev/stdout", "--format=json"), ("-", "-q")] {
+        let done =
+            program().args(["opt", "resnet_tiny.onnx", "-o", output, more]).output().unwrap();
+        assert!(done.status.success());
+        assert_eq!(done.stdout, model, "{output} {more}");
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(told.contains("folded"), more != "-q", "{told}");
+    }
+    let file = fs::File::open(place.path("resnet_tiny.onnx")).unwrap();
+    let done = program().args(["opt", "-", "-o", "-", "-q"]).stdin(file).output().unwrap();
+    assert_eq!(done.stdout, model);
+    let mut piped = program();
+    piped.args(["opt", "-", "-o", "-", "-q"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&fs::read(place.path("resnet_tiny.onnx")).unwrap())
+        .unwrap();
+    assert_eq!(child.wait_with_output().unwrap().stdout, model);
+    // What is nothing we know is not read to its end, which may never come.
+    let endless = program().args(["opt", "/dev/zero", "-o", "-"]).output().unwrap();
+    assert_eq!(endless.status.code(), Some(4), "{}", String::from_utf8_lossy(&endless.stderr));
+}

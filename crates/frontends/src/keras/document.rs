@@ -522,8 +522,11 @@ impl KerasDocument {
             if options.check.is_some_and(|check| !check(finished)) {
                 return false;
             }
-            let placed = staged.borrow_mut().take().map_or(Ok(()), |s| s.rename(&real));
-            match placed {
+            let unchanged = sources.iter().zip(&names).try_for_each(|(source, name)| {
+                source.unchanged().map_err(|e| FrontendError::io("read", name, e))
+            });
+            let place = |()| staged.borrow_mut().take().map_or(Ok(()), |s| s.rename(&real));
+            match unchanged.and_then(place) {
                 Ok(()) => true,
                 Err(e) => {
                     *failure.borrow_mut() = Some(e);

@@ -111,14 +111,23 @@ impl Transaction {
         self.staged.push((staged, path));
     }
 
+    /// Whether the inputs are what they were.
+    ///
+    /// # Errors
+    /// One is not.
+    pub(crate) fn unchanged(&self) -> Result<(), FrontendError> {
+        let each = |(source, name): &(Source, PathBuf)| {
+            source.unchanged().map_err(|e| FrontendError::io("read", name, e))
+        };
+        self.inputs.iter().try_for_each(each)
+    }
+
     /// Gives external data its names. The document comes next.
     ///
     /// # Errors
     /// An input changed, or a rename failed.
     pub(crate) fn place(&mut self, sync: bool) -> Result<(), FrontendError> {
-        for (source, name) in &self.inputs {
-            source.unchanged().map_err(|e| FrontendError::io("read", name, e))?;
-        }
+        self.unchanged()?;
         for (staged, path) in std::mem::take(&mut self.staged) {
             // `free_path` and `has` found it to hold the same bytes.
             if fs::symlink_metadata(&path).is_ok() {
