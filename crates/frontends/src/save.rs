@@ -99,6 +99,7 @@ enum Segment {
     Source { source: u32, start: u64, len: u64 },
     Owned { start: usize, len: u64 },
     Produced { index: u32, len: u64 },
+    Zeros { len: u64 },
 }
 
 impl Segment {
@@ -106,7 +107,8 @@ impl Segment {
         match self {
             Segment::Source { len, .. }
             | Segment::Owned { len, .. }
-            | Segment::Produced { len, .. } => len,
+            | Segment::Produced { len, .. }
+            | Segment::Zeros { len } => len,
         }
     }
 }
@@ -185,8 +187,14 @@ impl<'a> Content<'a> {
 
     /// Appends zeros until the length is a multiple of `alignment`.
     pub fn align(&mut self, alignment: u64) {
-        let pad = self.len.next_multiple_of(alignment) - self.len;
-        self.bytes(&vec![0; pad as usize]);
+        self.zeros(self.len.next_multiple_of(alignment) - self.len);
+    }
+
+    fn zeros(&mut self, len: u64) {
+        if len > 0 {
+            self.len += len;
+            self.segments.push(Segment::Zeros { len });
+        }
     }
 
     /// Has the CRC-32 (IEEE) of a range of this content written, little-endian, at each of these places of it, over bytes
@@ -225,6 +233,7 @@ impl<'a> Content<'a> {
                     self.len += len;
                     self.segments.push(Segment::Produced { index: index + produced, len });
                 }
+                Segment::Zeros { len } => self.zeros(len),
             }
         }
     }
@@ -415,6 +424,7 @@ impl<'a> Content<'a> {
                 let n = want.min(space as u64) as usize;
                 let chunk = &mut buffer[filled..filled + n];
                 match segment {
+                    Segment::Zeros { .. } => chunk.fill(0),
                     Segment::Owned { start, .. } => {
                         let from = start + skip as usize;
                         chunk.copy_from_slice(&self.owned[from..from + n]);

@@ -21,7 +21,7 @@ impl<'a> Contents<'a> {
         self.segments.extend(content.segments.into_iter().map(|s| match s {
             Segment::Owned { start, len } => Segment::Owned { start: start + owned, len },
             Segment::Produced { index, len } => Segment::Produced { index: index + produced, len },
-            source => source,
+            other => other,
         }));
         self.owned.extend_from_slice(&content.owned);
         self.produced.extend(content.produced.into_iter().map(Some));
@@ -40,6 +40,7 @@ impl<'a> Contents<'a> {
                 Segment::Owned { start, len } => {
                     out.bytes(&self.owned[start..start + len as usize])
                 }
+                Segment::Zeros { len } => out.zeros(len),
                 Segment::Produced { index, .. } => {
                     self.produced[index as usize].take().into_iter().for_each(|p| out.produced(p));
                 }
@@ -73,7 +74,8 @@ mod tests {
     fn content<'a>(n: u8) -> Content<'a> {
         let mut out = Content::new();
         for k in 0..n % 5 {
-            match (n + k) % 3 {
+            match (n + k) % 4 {
+                3 => out.align(8),
                 0 => out.bytes(&[n, k, 7]),
                 1 => out.source(0, u64::from(n)..u64::from(n + k)),
                 _ => out.produced(Box::new(Same(n ^ k, u64::from(k)))),
