@@ -205,9 +205,10 @@ def shares(args, work):
             row(model, args.runs)
     with models.model(work, "chain of 10,000 blocks of 4 channels", chain.write, 10_000) as model:
         row(model, args.runs)
-    models.room(work, 5)
-    with models.model(work, "1.5 GB, every weight folded", models.large, **models.ALL) as model:
-        row(model, max(2, args.runs // 3))
+    for label, disk, kw in (("1.5 GB, every weight folded", 5, models.ALL), ("4 GB in a file beside it", 13, models.EXTERNAL)):
+        models.room(work, disk)
+        with models.model(work, label, models.large, **kw) as model:
+            row(model, max(2, args.runs // 3))
     return "\n\n".join([
         "## Where the time goes",
         "Shares of one run, the fastest of several. `match` is the search for what may fold, `certificate` the comparison of each fold "
