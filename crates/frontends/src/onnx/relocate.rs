@@ -1,25 +1,75 @@
-//! A copy of a document that names its external data differently, for readers that are particular about names.
+//! The names of external data in a document: which there are, and a copy of it with others, for readers that are particular
+//! about names.
 
 use super::{
-    model::string_pair,
+    model::{TensorView, string_pair},
+    types::dtype_of,
     wire::{Bytes, Field, WireError},
     writer::{self, copy, rebuild, replace},
 };
 use crate::save::Content;
+use std::{cell::RefCell, collections::BTreeSet};
 
 /// What becomes of a location: its new name, and the bytes the file has.
 pub(crate) type Names<'a> = dyn Fn(&str) -> Option<(String, u64)> + 'a;
+
+/// The locations that come up where a copy would be made.
+#[derive(Default)]
+pub(crate) struct Found(RefCell<BTreeSet<String>>);
+
+impl Found {
+    fn note(&self, location: &str) -> Option<(String, u64)> {
+        self.0.borrow_mut().insert(location.to_owned());
+        None
+    }
+
+    /// Of all tensors of a document.
+    pub(crate) fn model(&self, content: Bytes<'_>) -> Result<(), WireError> {
+        model(content, &|location| self.note(location)).map(drop)
+    }
+
+    /// Of all tensors in the two graphs of a `TrainingInfoProto`.
+    pub(crate) fn training(&self, content: Bytes<'_>) -> Result<(), WireError> {
+        training(content, &|location| self.note(location)).map(drop)
+    }
+
+    /// Of all tensors of an attribute, those of its graphs included.
+    pub(crate) fn attribute(&self, content: Bytes<'_>) -> Result<(), WireError> {
+        attribute(content, &|location| self.note(location)).map(drop)
+    }
+
+    /// Of values and indices of a sparse tensor.
+    pub(crate) fn sparse(&self, content: Bytes<'_>) -> Result<(), WireError> {
+        sparse(content, &|location| self.note(location)).map(drop)
+    }
+
+    /// Of a tensor.
+    pub(crate) fn tensor(&self, content: Bytes<'_>) -> Result<(), WireError> {
+        tensor(content, &|location| self.note(location)).map(drop)
+    }
+
+    /// All of them.
+    pub(crate) fn take(self) -> BTreeSet<String> {
+        self.0.into_inner()
+    }
+}
 
 /// Field numbers of the messages on the way to tensors, and of what else is read.
 mod field {
     /// `ModelProto`.
     pub(super) const MODEL_GRAPH: u32 = 7;
+    pub(super) const MODEL_TRAINING: u32 = 20;
     pub(super) const MODEL_FUNCTIONS: u32 = 25;
+    /// `TrainingInfoProto`.
+    pub(super) const TRAINING_INITIALIZATION: u32 = 1;
+    pub(super) const TRAINING_ALGORITHM: u32 = 2;
     /// `GraphProto`.
     pub(super) const GRAPH_NODE: u32 = 1;
     pub(super) const GRAPH_INITIALIZER: u32 = 5;
+    pub(super) const GRAPH_SPARSE: u32 = 15;
     /// `FunctionProto`.
     pub(super) const FUNCTION_NODE: u32 = 7;
+    pub(super) const FUNCTION_DEFAULT: u32 = 11;
     /// `NodeProto`.
     pub(super) const NODE_ATTRIBUTE: u32 = 5;
     /// `AttributeProto`.
@@ -27,6 +77,11 @@ mod field {
     pub(super) const ATTRIBUTE_GRAPH: u32 = 6;
     pub(super) const ATTRIBUTE_TENSORS: u32 = 10;
     pub(super) const ATTRIBUTE_GRAPHS: u32 = 11;
+    pub(super) const ATTRIBUTE_SPARSE: u32 = 22;
+    pub(super) const ATTRIBUTE_SPARSES: u32 = 23;
+    /// `SparseTensorProto`.
+    pub(super) const SPARSE_VALUES: u32 = 1;
+    pub(super) const SPARSE_INDICES: u32 = 2;
     /// `TensorProto`.
     pub(super) const TENSOR_EXTERNAL: u32 = 13;
 }
@@ -38,7 +93,8 @@ type Rewritten<'c> = Result<Content<'c>, WireError>;
 pub(crate) fn model<'c>(content: Bytes<'_>, names: &Names<'_>) -> Rewritten<'c> {
     rebuild(content, |out, f| match f.number {
         field::MODEL_GRAPH => replace(out, f, graph(f.bytes()?, names)?),
-        field::MODEL_FUNCTIONS => replace(out, f, nodes(f.bytes()?, field::FUNCTION_NODE, names)?),
+        field::MODEL_FUNCTIONS => replace(out, f, function(f.bytes()?, names)?),
+        field::MODEL_TRAINING => replace(out, f, training(f.bytes()?, names)?),
         _ => keep(out, f),
     })
 }
@@ -52,14 +108,25 @@ fn graph<'c>(content: Bytes<'_>, names: &Names<'_>) -> Rewritten<'c> {
     rebuild(content, |out, f| match f.number {
         field::GRAPH_NODE => replace(out, f, node(f.bytes()?, names)?),
         field::GRAPH_INITIALIZER => replace(out, f, tensor(f.bytes()?, names)?),
+        field::GRAPH_SPARSE => replace(out, f, sparse(f.bytes()?, names)?),
         _ => keep(out, f),
     })
 }
 
-fn nodes<'c>(content: Bytes<'_>, number: u32, names: &Names<'_>) -> Rewritten<'c> {
-    rebuild(content, |out, f| match f.number == number {
-        true => replace(out, f, node(f.bytes()?, names)?),
-        false => keep(out, f),
+fn function<'c>(content: Bytes<'_>, names: &Names<'_>) -> Rewritten<'c> {
+    rebuild(content, |out, f| match f.number {
+        field::FUNCTION_NODE => replace(out, f, node(f.bytes()?, names)?),
+        field::FUNCTION_DEFAULT => replace(out, f, attribute(f.bytes()?, names)?),
+        _ => keep(out, f),
+    })
+}
+
+fn training<'c>(content: Bytes<'_>, names: &Names<'_>) -> Rewritten<'c> {
+    rebuild(content, |out, f| match f.number {
+        field::TRAINING_INITIALIZATION | field::TRAINING_ALGORITHM => {
+            replace(out, f, graph(f.bytes()?, names)?)
+        }
+        _ => keep(out, f),
     })
 }
 
@@ -78,6 +145,16 @@ fn attribute<'c>(content: Bytes<'_>, names: &Names<'_>) -> Rewritten<'c> {
         field::ATTRIBUTE_GRAPH | field::ATTRIBUTE_GRAPHS => {
             replace(out, f, graph(f.bytes()?, names)?)
         }
+        field::ATTRIBUTE_SPARSE | field::ATTRIBUTE_SPARSES => {
+            replace(out, f, sparse(f.bytes()?, names)?)
+        }
+        _ => keep(out, f),
+    })
+}
+
+fn sparse<'c>(content: Bytes<'_>, names: &Names<'_>) -> Rewritten<'c> {
+    rebuild(content, |out, f| match f.number {
+        field::SPARSE_VALUES | field::SPARSE_INDICES => replace(out, f, tensor(f.bytes()?, names)?),
         _ => keep(out, f),
     })
 }
@@ -102,7 +179,7 @@ fn tensor<'c>(content: Bytes<'_>, names: &Names<'_>) -> Rewritten<'c> {
     })?;
     if let Some((location, size)) = found {
         let offset = offset.unwrap_or(0);
-        let length = length.unwrap_or(size.saturating_sub(offset));
+        let length = length.or_else(|| needed(content)).unwrap_or(size.saturating_sub(offset));
         let (offset, length) = (offset.to_string(), length.to_string());
         for (key, value) in [("location", &location), ("offset", &offset), ("length", &length)] {
             let mut entry = Content::new();
@@ -114,9 +191,15 @@ fn tensor<'c>(content: Bytes<'_>, names: &Names<'_>) -> Rewritten<'c> {
     Ok(out)
 }
 
+/// The bytes that dims and element type of a tensor say.
+fn needed(content: Bytes<'_>) -> Option<u64> {
+    let view = TensorView::decode(content).ok()?;
+    dtype_of(view.data_type)?.bytes_for(view.elements()?)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::model;
+    use super::{Found, model};
     use crate::{
         bytes::Source,
         onnx::{
@@ -146,7 +229,7 @@ mod tests {
             .write_to(&source, &mut got, WriteOptions::default())
             .map_err(|e| format!("{e:?}"))?;
         // The entries come last in their tensor, behind its `data_location`.
-        let moved = [("location", "0.data"), ("offset", "8"), ("length", "16")];
+        let moved = [("location", "0.data"), ("offset", "8"), ("length", "8")];
         let has = |bytes: &[u8], what: &str| {
             bytes.windows(what.len()).filter(|w| *w == what.as_bytes()).count()
         };
@@ -156,6 +239,9 @@ mod tests {
         assert_eq!((has(&got, "a/b.bin"), has(&got, "checksum")), (0, 0));
         let content = model(Bytes::new(&given, 0), &|_| None)?;
         assert!(content.is_source(0..given.len() as u64));
+        let found = Found::default();
+        found.model(Bytes::new(&given, 0))?;
+        assert!(found.take().into_iter().eq(["a/b.bin"]));
         Ok(())
     }
 }

@@ -133,7 +133,9 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
             continue;
         }
         let dims = match guess {
-            Guess::Typed(n) => typed_dims(cx, v, n).unwrap_or_else(|| data_dims(cx, a.op, v, false)),
+            Guess::Typed(n) => {
+                typed_dims(cx, v, n).unwrap_or_else(|| data_dims(cx, a.op, v, false))
+            }
             Guess::Smallest => data_dims(cx, a.op, v, found.via.is_empty()),
         };
         data.push((v, dims));
