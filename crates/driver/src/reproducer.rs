@@ -1,6 +1,7 @@
 //! Reproducers: a pipeline and the module before it, in one file of IR text.
 
 use crate::DriverError;
+use normfold_frontends::save::write_stream;
 use normfold_ir::{
     Module,
     text::{self, PrintError, PrintOptions, Weights},
@@ -8,39 +9,41 @@ use normfold_ir::{
 use normfold_passes::Pipeline;
 use std::{
     fmt::{self, Write as _},
-    fs::File,
-    io::{self, BufWriter, Write as _},
+    io,
     path::Path,
 };
 
 /// How the first line begins.
 const RUN: &str = "// RUN: --passes=";
 
-/// Writes a reproducer: the pipeline on the first line, then the module with all its weights.
+/// Writes a reproducer: the pipeline on the first line, then the module with all its weights. It appears complete or not at
+/// all.
 pub(crate) fn write(path: &Path, pipeline: &Pipeline, module: &Module) -> Result<(), DriverError> {
-    let beside = |source| DriverError::Beside { path: path.to_path_buf(), source };
-    let mut out = Utf8 { file: BufWriter::new(File::create(path).map_err(beside)?), error: None };
-    let printed = writeln!(out, "{RUN}{pipeline}")
-        .map_err(PrintError::from)
-        .and_then(|()| text::write_to(module, &PrintOptions { weights: Weights::Full }, &mut out));
-    if let Some(e) = out.error {
-        return Err(beside(e));
-    }
-    printed.map_err(|e| beside(io::Error::other(e)))?;
-    out.file.flush().map_err(beside)?;
+    let print = |out: &mut dyn io::Write| {
+        let mut out = Utf8 { out, error: None };
+        let printed = writeln!(out, "{RUN}{pipeline}").map_err(PrintError::from).and_then(|()| {
+            text::write_to(module, &PrintOptions { weights: Weights::Full }, &mut out)
+        });
+        match out.error {
+            Some(e) => Err(e),
+            None => printed.map_err(io::Error::other),
+        }
+    };
+    write_stream(path, false, print)
+        .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
     tracing::info!(path = %path.display(), "wrote a reproducer");
     Ok(())
 }
 
-/// A file that takes text, and keeps what went wrong: text sinks cannot say.
-struct Utf8 {
-    file: BufWriter<File>,
+/// Bytes that take text, and keep what went wrong: text sinks cannot say.
+struct Utf8<'a> {
+    out: &'a mut dyn io::Write,
     error: Option<io::Error>,
 }
 
-impl fmt::Write for Utf8 {
+impl fmt::Write for Utf8<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.file.write_all(s.as_bytes()).map_err(|e| {
+        self.out.write_all(s.as_bytes()).map_err(|e| {
             self.error = Some(e);
             fmt::Error
         })

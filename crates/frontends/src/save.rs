@@ -17,7 +17,7 @@ mod transaction;
 mod unfinished;
 
 pub(crate) use contents::Contents;
-pub use target::{Check, FileIdentity, write_file, write_with};
+pub use target::{Check, FileIdentity, write_file, write_stream};
 pub(crate) use target::{
     NAME_MAX, Staged, directory_of, explain, resolve, shortened, write_checked,
 };

@@ -191,15 +191,6 @@ impl OnnxDocument {
         Ok(found.take())
     }
 
-    /// The locations that the model in a file names; none where it is no model.
-    pub fn locations_of(path: &Path) -> BTreeSet<String> {
-        let found = Found::default();
-        match MappedFile::open(path) {
-            Ok(file) if found.model(Bytes::new(file.bytes(), 0)).is_ok() => found.take(),
-            _ => BTreeSet::new(),
-        }
-    }
-
     /// The bytes of the document with its external data at other locations: `name` gives each that [`Self::external_files`]
     /// has its new one. Offsets and lengths are spelled out.
     ///
@@ -464,6 +455,29 @@ impl OnnxDocument {
 fn finish(report: SaveReport, counts: Counts, measured: Measured) -> SaveReport {
     let Counts { edited, removed, added } = counts;
     SaveReport { edited, removed, added, rounding: measured.take(), ..report }
+}
+
+/// The files that are external data of the model at a path, or that its next version could have, from a list of candidates in
+/// the second case: their names say so. None of what is no model.
+pub fn data_beside(model: &Path, candidates: &[PathBuf]) -> Vec<PathBuf> {
+    let Ok(Some(real)) = resolve(model) else { return Vec::new() };
+    let found = Found::default();
+    let mut files = match MappedFile::open(&real) {
+        Ok(file) if found.model(Bytes::new(file.bytes(), 0)).is_ok() => {
+            found.take().into_iter().map(|location| real.with_file_name(location)).collect()
+        }
+        _ => Vec::new(),
+    };
+    if let Some(place) = Place::of(&real) {
+        let (start, end) = (format!("{}.", place.stem), ".weights.bin");
+        let named = |path: &&PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&start) && name.ends_with(end)
+        };
+        let beside = |path: &&PathBuf| same_place(directory_of(path), &place.directory);
+        files.extend(candidates.iter().filter(named).filter(beside).cloned());
+    }
+    files
 }
 
 /// Why data goes nowhere from a pipe, and the way out.

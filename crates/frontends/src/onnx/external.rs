@@ -110,8 +110,12 @@ impl ExternalFiles {
         match offset.checked_add(len) {
             Some(end) if end <= size => {}
             _ => {
+                let what = match length {
+                    Some(_) => format!("length {len}"),
+                    None => format!("the {len} bytes that dims and element type need"),
+                };
                 return Err(broken(format!(
-                    "offset {offset} and length {len} reach beyond the end of the file, which has {size} bytes"
+                    "offset {offset} and {what} reach beyond the end of the file, which has {size} bytes"
                 )));
             }
         }

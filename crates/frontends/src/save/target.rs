@@ -8,7 +8,7 @@ use crate::{FrontendError, bytes::Source};
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
-    io::{self, BufWriter, Write as _},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
@@ -31,30 +31,31 @@ pub fn write_file(
     write_checked(content, sources, names, target, options, None, Transaction::default())
 }
 
-/// Writes what `fill` gives to `target`, in order, by way of a fresh file beside it, as [`write_file`] does: for what is made
-/// bit by bit.
+/// [`write_file`] of what `write` gives in order, whose length is not known before.
 ///
 /// # Errors
-/// As [`write_file`]; what `fill` says.
-pub fn write_with(
+/// As [`write_file`]; what `write` gives, with the path.
+pub fn write_stream(
     target: &Path,
-    fill: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+    sync: bool,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FrontendError> {
     let failed = |e| FrontendError::io("write", target, e);
-    let fill = |file: &File| {
+    let buffered = |file: &File| {
         let mut out = BufWriter::new(file);
-        fill(&mut out).and_then(|()| out.flush()).map_err(failed)
+        write(&mut out).and_then(|()| out.flush()).map_err(failed)
     };
     let Some(real) = resolve(target)? else {
-        let opened = OpenOptions::new().write(true).open(target);
-        return fill(&opened.map_err(|e| FrontendError::io("open", target, e))?);
+        let out = OpenOptions::new().write(true).open(target);
+        return buffered(&out.map_err(|e| FrontendError::io("open", target, e))?);
     };
     let fresh = Fresh::create(&real)?;
-    fill(fresh.file()?)?;
-    if let Ok(metadata) = fs::metadata(&real) {
-        fresh.file()?.set_permissions(metadata.permissions()).map_err(failed)?;
+    buffered(fresh.file()?)?;
+    if sync {
+        fresh.file()?.sync_all().map_err(|e| FrontendError::io("sync", target, e))?;
     }
-    fresh.rename_to(&real, &mut Names::lock())
+    fresh.take_permissions(&real)?;
+    Transaction::default().finish(Staged { fresh, digest: None }, &real, sync)
 }
 
 /// Looks at a finished file before it gets its name; `false` drops it.
@@ -87,14 +88,7 @@ pub(crate) fn write_checked(
         return content.write_to(sources, &mut out, options).map_err(|e| explain(e, names, target));
     };
     let staged = Staged::write(content, sources, names, &real, options, false)?;
-    if let Ok(metadata) = fs::metadata(&real) {
-        let permissions = metadata.permissions();
-        staged
-            .fresh
-            .file()?
-            .set_permissions(permissions)
-            .map_err(|e| FrontendError::io("write", target, e))?;
-    }
+    staged.fresh.take_permissions(&real)?;
     transaction.place(options.sync)?;
     if check.is_some_and(|check| !check(staged.path())) {
         return Err(rejected());
@@ -308,6 +302,13 @@ impl Fresh {
         self.file
             .as_ref()
             .ok_or_else(|| FrontendError::io("write", &self.path, io::ErrorKind::NotFound.into()))
+    }
+
+    /// Has the file the permission bits of the one that it is to replace, where there is one.
+    fn take_permissions(&self, target: &Path) -> Result<(), FrontendError> {
+        let Ok(metadata) = fs::metadata(target) else { return Ok(()) };
+        let taken = self.file()?.set_permissions(metadata.permissions());
+        taken.map_err(|e| FrontendError::io("write", target, e))
     }
 
     fn rename_to(mut self, target: &Path, names: &mut Names) -> Result<(), FrontendError> {

@@ -292,7 +292,7 @@ fn the_longest_name_is_no_obstacle() {
     for name in ["n".repeat(255), format!("{}ß", "n".repeat(253)), "ß".repeat(127)] {
         let target = dir.path().join(name);
         write_file(&content, &[], &[], &target, WriteOptions::default()).unwrap();
-        write_with(&target, |out| out.write_all(b"y")).unwrap();
+        write_stream(&target, false, |out| out.write_all(b"y")).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"y");
     }
 }
@@ -301,8 +301,8 @@ fn the_longest_name_is_no_obstacle() {
 fn what_is_made_bit_by_bit_appears_complete_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
-    write_with(&target, |out| out.write_all(&[1; 100_000])).unwrap();
-    let e = write_with(&target, |out| {
+    write_stream(&target, false, |out| out.write_all(&[1; 100_000])).unwrap();
+    let e = write_stream(&target, false, |out| {
         out.write_all(&[2; 100_000])?;
         Err(io::Error::other("no more"))
     });
