@@ -147,6 +147,14 @@ fn every_written_file_is_named() {
         .sum();
     let kilo = format!("and 2 data files, {:.1} kB", bytes as f64 / 1000.0);
     assert!(outcome.stdout.contains(&kilo), "{kilo}: {}", outcome.stdout);
+    // The names are those of the output as it was given, also where one was there.
+    let fold = ["opt", "external.onnx", "-o", "o/m.onnx", "--passes=fold-bn{skip=n2}"];
+    let outcome = succeeds(&place, &fold);
+    assert!(
+        outcome.stdout.contains("bytes: o/m.") || outcome.stdout.contains("kB: o/m."),
+        "{}",
+        outcome.stdout
+    );
     // What was there is not written again.
     let outcome = succeeds(&place, &["opt", "external.onnx", "-o", "o/m.onnx", "--passes="]);
     assert!(!outcome.stdout.contains("data file"), "{}", outcome.stdout);

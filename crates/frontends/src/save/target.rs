@@ -107,11 +107,8 @@ pub(crate) fn resolve(target: &Path) -> Result<Option<PathBuf>, FrontendError> {
             Err(FrontendError::io("write", target, io::ErrorKind::IsADirectory.into()))
         }
         Ok(m) if !m.is_file() => Ok(None),
-        Ok(_) => {
-            fs::canonicalize(target).map(Some).map_err(|e| FrontendError::io("open", target, e))
-        }
         // What else stands in the way is told when the file is created.
-        Err(_) => followed(target).map(Some).map_err(|e| FrontendError::io("open", target, e)),
+        _ => followed(target).map(Some).map_err(|e| FrontendError::io("open", target, e)),
     }
 }
 
