@@ -9,7 +9,7 @@ use super::{
     external::ExternalFiles,
     import,
     model::{GraphView, Model, ModelTable},
-    relocate::{self, Found},
+    relocate::{self, Found, Names},
     wire::Bytes,
 };
 use crate::{
@@ -202,7 +202,7 @@ impl OnnxDocument {
             let source = opened.iter().find(|(known, _)| &**known == location)?;
             Some((name(location), source.1.len()))
         };
-        let content = relocate::model(Bytes::new(self.source.bytes(), 0), &names)?;
+        let content = relocate::model(Bytes::new(self.source.bytes(), 0), &Names::new(&names))?;
         let mut bytes = Vec::new();
         content
             .write_to(std::slice::from_ref(&self.source), &mut bytes, WriteOptions::default())
@@ -253,7 +253,8 @@ impl OnnxDocument {
         let real = resolve(target)?;
         let place = real.as_deref().and_then(Place::of);
         if place.is_none() && matches!(options.external, ExternalData::Above(_)) {
-            return Err(FrontendError::io("write", target, io::Error::other(NO_DIRECTORY)));
+            let place = format!("cannot write `{}`", target.display());
+            return Err(FrontendError::Limit { place, limit: NO_DIRECTORY.into() });
         }
 
         let asked = Policy::Asked(options.external);
@@ -489,7 +490,7 @@ fn too_large(content: &Content<'_>, target: &Path) -> FrontendError {
         "{} bytes are more than the 2 GiB that a protobuf message may have; --external=single puts large tensors into a file beside it",
         content.len()
     );
-    FrontendError::io("write", target, io::Error::other(e))
+    FrontendError::Limit { place: format!("cannot write `{}`", target.display()), limit: e }
 }
 
 /// Refuses to make a file in another directory that nobody sees there: its name is the choice of who wrote the model, and

@@ -2,16 +2,34 @@
 //! about names.
 
 use super::{
-    model::{TensorView, string_pair},
+    model::{GRAPH_DEPTH_LIMIT, TensorView, string_pair},
     types::dtype_of,
-    wire::{Bytes, Field, WireError},
-    writer::{self, copy, rebuild, replace},
+    wire::{Bytes, Field, WireError, WireProblem},
+    writer::{self, DOCUMENT, copy, rebuild, replace},
 };
 use crate::save::Content;
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+};
 
 /// What becomes of a location: its new name, and the bytes the file has.
-pub(crate) type Names<'a> = dyn Fn(&str) -> Option<(String, u64)> + 'a;
+type Name<'a> = dyn Fn(&str) -> Option<(String, u64)> + 'a;
+
+/// What becomes of locations, on the way through graphs inside each other.
+pub(crate) struct Names<'a> {
+    of: &'a Name<'a>,
+    /// How many graphs are around. What the tables have is checked, but defaults of functions and other documents may nest as
+    /// deep as they like.
+    depth: Cell<u32>,
+}
+
+impl<'a> Names<'a> {
+    /// With the new name of each location that has one.
+    pub(crate) fn new(of: &'a Name<'a>) -> Self {
+        Self { of, depth: Cell::new(0) }
+    }
+}
 
 /// The locations that come up where a copy would be made.
 #[derive(Default)]
@@ -25,27 +43,27 @@ impl Found {
 
     /// Of all tensors of a document.
     pub(crate) fn model(&self, content: Bytes<'_>) -> Result<(), WireError> {
-        model(content, &|location| self.note(location)).map(drop)
+        model(content, &Names::new(&|location| self.note(location))).map(drop)
     }
 
     /// Of all tensors in the two graphs of a `TrainingInfoProto`.
     pub(crate) fn training(&self, content: Bytes<'_>) -> Result<(), WireError> {
-        training(content, &|location| self.note(location)).map(drop)
+        training(content, &Names::new(&|location| self.note(location))).map(drop)
     }
 
     /// Of all tensors of an attribute, those of its graphs included.
     pub(crate) fn attribute(&self, content: Bytes<'_>) -> Result<(), WireError> {
-        attribute(content, &|location| self.note(location)).map(drop)
+        attribute(content, &Names::new(&|location| self.note(location))).map(drop)
     }
 
     /// Of values and indices of a sparse tensor.
     pub(crate) fn sparse(&self, content: Bytes<'_>) -> Result<(), WireError> {
-        sparse(content, &|location| self.note(location)).map(drop)
+        sparse(content, &Names::new(&|location| self.note(location))).map(drop)
     }
 
     /// Of a tensor.
     pub(crate) fn tensor(&self, content: Bytes<'_>) -> Result<(), WireError> {
-        tensor(content, &|location| self.note(location)).map(drop)
+        tensor(content, &Names::new(&|location| self.note(location))).map(drop)
     }
 
     /// All of them.
@@ -105,12 +123,19 @@ fn keep(out: &mut Content<'_>, f: &Field<'_>) -> Result<(), WireError> {
 }
 
 fn graph<'c>(content: Bytes<'_>, names: &Names<'_>) -> Rewritten<'c> {
-    rebuild(content, |out, f| match f.number {
+    let depth = names.depth.get();
+    if depth == GRAPH_DEPTH_LIMIT {
+        return Err(WireError::new(WireProblem::GraphDepth, content.offset));
+    }
+    names.depth.set(depth + 1);
+    let rewritten = rebuild(content, |out, f| match f.number {
         field::GRAPH_NODE => replace(out, f, node(f.bytes()?, names)?),
         field::GRAPH_INITIALIZER => replace(out, f, tensor(f.bytes()?, names)?),
         field::GRAPH_SPARSE => replace(out, f, sparse(f.bytes()?, names)?),
         _ => keep(out, f),
-    })
+    });
+    names.depth.set(depth);
+    rewritten
 }
 
 fn function<'c>(content: Bytes<'_>, names: &Names<'_>) -> Rewritten<'c> {
@@ -172,21 +197,23 @@ fn tensor<'c>(content: Bytes<'_>, names: &Names<'_>) -> Rewritten<'c> {
             }
         }
     }
-    let found = location.and_then(names);
+    let Some((location, size)) = location.and_then(names.of) else {
+        let mut out = Content::new();
+        out.source(DOCUMENT, content.range());
+        return Ok(out);
+    };
     let mut out = rebuild(content, |out, f| match f.number {
-        field::TENSOR_EXTERNAL if found.is_some() => Ok(()),
+        field::TENSOR_EXTERNAL => Ok(()),
         _ => keep(out, f),
     })?;
-    if let Some((location, size)) = found {
-        let offset = offset.unwrap_or(0);
-        let length = length.or_else(|| needed(content)).unwrap_or(size.saturating_sub(offset));
-        let (offset, length) = (offset.to_string(), length.to_string());
-        for (key, value) in [("location", &location), ("offset", &offset), ("length", &length)] {
-            let mut entry = Content::new();
-            writer::text(&mut entry, 1, key);
-            writer::text(&mut entry, 2, value);
-            writer::message(&mut out, field::TENSOR_EXTERNAL, entry);
-        }
+    let offset = offset.unwrap_or(0);
+    let length = length.or_else(|| needed(content)).unwrap_or(size.saturating_sub(offset));
+    let (offset, length) = (offset.to_string(), length.to_string());
+    for (key, value) in [("location", &location), ("offset", &offset), ("length", &length)] {
+        let mut entry = Content::new();
+        writer::text(&mut entry, 1, key);
+        writer::text(&mut entry, 2, value);
+        writer::message(&mut out, field::TENSOR_EXTERNAL, entry);
     }
     Ok(out)
 }
@@ -199,11 +226,13 @@ fn needed(content: Bytes<'_>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, model};
+    use super::{Found, Names, model};
     use crate::{
         bytes::Source,
         onnx::{
-            proto::{attr_graph, attr_tensor, graph, model as model_of, node, tensor_external},
+            proto::{
+                Msg, attr_graph, attr_tensor, graph, model as model_of, node, tensor_external,
+            },
             wire::Bytes,
         },
         save::WriteOptions,
@@ -216,14 +245,14 @@ mod tests {
             let body = graph(vec![], vec![t()], vec![], vec![]);
             let constant = node("Constant", &[], &["c"]).msg(5, attr_tensor("value", t()));
             let branch = node("If", &["p"], &["y"]).msg(5, attr_graph("then_branch", body));
-            let function = crate::onnx::proto::Msg::new().str(1, "f").msg(7, constant.clone());
+            let function = Msg::new().str(1, "f").msg(7, constant.clone());
             let main = graph(vec![constant, branch], vec![t()], vec![], vec![]);
             model_of(8, 17, main).msg(25, function).0
         };
         let given = with(&[("location", "a/b.bin"), ("offset", "8"), ("checksum", "x")]);
         let names = |location: &str| (location == "a/b.bin").then(|| ("0.data".to_owned(), 24));
         let mut got = Vec::new();
-        let content = model(Bytes::new(&given, 0), &names)?;
+        let content = model(Bytes::new(&given, 0), &Names::new(&names))?;
         let source = [Source::Memory(given.clone().into())];
         content
             .write_to(&source, &mut got, WriteOptions::default())
@@ -237,11 +266,29 @@ mod tests {
             assert_eq!(has(&got, value), has(&with(&moved), value), "{value}");
         }
         assert_eq!((has(&got, "a/b.bin"), has(&got, "checksum")), (0, 0));
-        let content = model(Bytes::new(&given, 0), &|_| None)?;
+        let content = model(Bytes::new(&given, 0), &Names::new(&|_| None))?;
         assert!(content.is_source(0..given.len() as u64));
         let found = Found::default();
         found.model(Bytes::new(&given, 0))?;
         assert!(found.take().into_iter().eq(["a/b.bin"]));
         Ok(())
+    }
+
+    /// Defaults of functions are in no table, whose depth is checked.
+    #[test]
+    fn graphs_in_defaults_have_a_limit() {
+        let found = |depth: usize| {
+            let inner = graph(vec![], vec![], vec![], vec![]);
+            let wrap = |g, _| {
+                graph(vec![node("If", &[], &[]).msg(5, attr_graph("b", g))], vec![], vec![], vec![])
+            };
+            let nested = (1..depth).fold(inner, wrap);
+            let function = Msg::new().str(1, "f").msg(11, attr_graph("default", nested));
+            let m = model_of(8, 17, graph(vec![], vec![], vec![], vec![])).msg(25, function).0;
+            Found::default().model(Bytes::new(&m, 0))
+        };
+        assert!(found(64).is_ok());
+        assert!(found(65).is_err());
+        assert!(found(20_000).is_err());
     }
 }
