@@ -297,7 +297,8 @@ impl OnnxDocument {
         let total = content.len() + file.content(&export).len();
         let mut before = 0;
         if let Some(place) = &place {
-            spare_external(&locations(&export, &destinations)?, place)?;
+            let named = locations(&export, &destinations)?;
+            spare_external(&named, place)?;
             if !file.is_empty() {
                 let outside = file.content(&export);
                 before = outside.len();
@@ -331,7 +332,6 @@ impl OnnxDocument {
                 transaction.add(staged, path.clone());
                 report.external.push((path, before));
             }
-            let named = locations(&export, &destinations)?;
             // Copies of what did not change are not counted, but may be stopped.
             let progress = |_: u64, _: u64| watched(options.progress, 0, total);
             let write = WriteOptions {

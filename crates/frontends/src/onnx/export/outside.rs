@@ -214,14 +214,14 @@ pub(crate) fn locations(
             _ => true,
         };
         let (view, table) = (plan.view, plan.table());
-        for i in 0..table.initializers.len() as u32 {
-            let origin = Origin::Initializer(i);
+        for (i, rec) in table.initializers.iter().enumerate() {
+            let origin = Origin::Initializer(i as u32);
             let stays = match plan.op(origin) {
                 Some(op) => stays(table.number(origin), op),
-                None => plan.kept.contains(&i),
+                None => plan.kept.contains(&(i as u32)),
             };
             if stays {
-                found.tensor(view.initializer(i as usize)?.content)?;
+                found.tensor(model.content(*rec)?)?;
             }
         }
         for (i, rec) in table.sparse_initializers.iter().enumerate() {
@@ -235,10 +235,8 @@ pub(crate) fn locations(
                 continue;
             }
             // Bodies have plans of their own.
-            for a in view.node(i as usize)?.attributes.iter() {
-                if !matches!(a.kind, AttributeKind::Graph | AttributeKind::Graphs) {
-                    found.attribute(a.content)?;
-                }
+            for a in view.node(i as usize)?.attributes.iter().filter(|a| holds_tensors(a.kind)) {
+                found.attribute(a.content)?;
             }
         }
     }
@@ -254,4 +252,10 @@ pub(crate) fn locations(
         }
     }
     Ok(found.take())
+}
+
+/// Whether tensors stand in the attribute itself.
+fn holds_tensors(kind: AttributeKind) -> bool {
+    use AttributeKind::*;
+    matches!(kind, Tensor | Tensors | SparseTensor | SparseTensors | Undefined)
 }
