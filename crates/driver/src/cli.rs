@@ -2,6 +2,7 @@
 
 mod args;
 mod explain;
+mod files;
 mod logging;
 mod opt;
 mod output;
@@ -76,6 +77,7 @@ pub fn main() -> ExitCode {
 /// itself: it installs a panic hook and handlers of signals.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     install_panic_hook();
+    signals::survive_limits();
     let args: Vec<OsString> = args.into_iter().collect();
     panic::catch_unwind(|| run_args(&args)).unwrap_or(BUG)
 }
@@ -121,12 +123,12 @@ fn dispatch(command: Command, global: &Global, out: &mut Output) -> Result<(), F
         Command::Opt(args) => {
             signals::install();
             let session = logging::start(global, args.source.trace.as_deref())?;
-            let result = opt::run(&args, out);
+            let result = opt::run(&args, &session, out);
             session.finish().and(result)
         }
         Command::Explain(args) => {
             let session = logging::start(global, args.source.trace.as_deref())?;
-            let result = explain::run(&args, out);
+            let result = explain::run(&args, &session, out);
             session.finish().and(result)
         }
         Command::Verify(args) => {

@@ -100,14 +100,6 @@ pub enum DriverError {
         /// What was compared.
         verification: Box<Verification>,
     },
-    /// A file beside the output cannot be written.
-    #[error("cannot write `{}`: {source}", path.display())]
-    Beside {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
     /// A reproducer was asked to be run, but the input is none.
     #[error("`{name}` is no reproducer: its first line is not `// RUN: --passes=…`")]
     NoReproducer {
@@ -129,9 +121,7 @@ impl DriverError {
             | DriverError::Input { .. }
             | DriverError::Text { .. }
             | DriverError::Invalid { .. } => 4,
-            DriverError::Write { .. }
-            | DriverError::NotWritable { .. }
-            | DriverError::Beside { .. } => 5,
+            DriverError::Write { .. } | DriverError::NotWritable { .. } => 5,
             DriverError::Different { .. } | DriverError::Verify(VerifyError::Interface { .. }) => 6,
             DriverError::Verify(_) => 7,
         }

@@ -45,7 +45,9 @@ pub use driver::{Driver, RunOptions, SaveOptions, Verify, external_data};
 pub use error::DriverError;
 pub use instrument::{Around, IrDumps};
 pub use layers::Layer;
-pub use opened::{Input, LiveChanges, LiveParameter, ModelSource, Opened, Parameters, Saved};
+pub use opened::{
+    DataFile, Input, LiveChanges, LiveParameter, ModelSource, Opened, Parameters, Saved,
+};
 
 pub use report::{BatchNorms, BeforeAfter, Report};
 

@@ -154,6 +154,15 @@ pub enum ModelSource {
     Bytes(Arc<[u8]>),
 }
 
+/// A file of external data.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DataFile {
+    /// As the model names it.
+    pub location: String,
+    /// Where it is looked for.
+    pub path: PathBuf,
+}
+
 pub use normfold_frontends::pt2::Parameters;
 
 /// An input and the module it became.
@@ -274,6 +283,39 @@ impl Opened {
             Origin::Onnx(_, OnnxSource::Bytes(bytes)) => Some(ModelSource::Bytes(bytes.clone())),
             _ => None,
         }
+    }
+
+    /// The file that the module was imported from and is read from until it is written; `None` for what is in memory.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::Onnx(_, OnnxSource::File(path))
+            | Origin::Keras(_, KerasSource::File(path, _))
+            | Origin::Pt2(_, Pt2Source::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The files of external data that the module was imported from.
+    pub fn imported_files(&self) -> Vec<DataFile> {
+        let Origin::Onnx(document, OnnxSource::File(_)) = &self.origin else {
+            return Vec::new();
+        };
+        let files = document.external_files().into_iter();
+        files.map(|(location, path)| DataFile { location: location.to_string(), path }).collect()
+    }
+
+    /// Every file of external data that the model names, also those that nothing was imported from; none was checked to be
+    /// there.
+    pub fn data_files(&self) -> Vec<DataFile> {
+        let Origin::Onnx(document, OnnxSource::File(model)) = &self.origin else {
+            return Vec::new();
+        };
+        let locations = document.locations().unwrap_or_default().into_iter();
+        let file = |location: String| {
+            let path = model.with_file_name(&location);
+            DataFile { location, path }
+        };
+        locations.map(file).collect()
     }
 
     /// Bytes of the document itself, external data left out; `None` for what was built in memory.

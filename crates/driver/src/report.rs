@@ -45,6 +45,8 @@ pub struct Report {
     pub layers: Option<Vec<Layer>>,
     /// The files written, the model first.
     pub written: Vec<PathBuf>,
+    /// Bytes of the files of external data among them.
+    pub data_bytes: u64,
     /// What the output has not, or under another name.
     pub notes: Vec<String>,
     /// How often the run was repeated because folded weights turned out not to be finite while they were written.

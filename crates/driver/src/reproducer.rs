@@ -1,50 +1,32 @@
 //! Reproducers: a pipeline and the module before it, in one file of IR text.
 
-use crate::DriverError;
+use crate::{DriverError, sink};
+use normfold_frontends::save::write_stream;
 use normfold_ir::{
     Module,
-    text::{self, PrintError, PrintOptions, Weights},
+    text::{PrintOptions, Weights},
 };
 use normfold_passes::Pipeline;
-use std::{
-    fmt::{self, Write as _},
-    fs::File,
-    io::{self, BufWriter, Write as _},
-    path::Path,
-};
+use std::{io, path::Path};
 
 /// How the first line begins.
 const RUN: &str = "// RUN: --passes=";
 
-/// Writes a reproducer: the pipeline on the first line, then the module with all its weights.
+/// Writes a reproducer: the pipeline on the first line, then the module with all its weights. It appears complete or not at
+/// all.
 pub(crate) fn write(path: &Path, pipeline: &Pipeline, module: &Module) -> Result<(), DriverError> {
-    let beside = |source| DriverError::Beside { path: path.to_path_buf(), source };
-    let mut out = Utf8 { file: BufWriter::new(File::create(path).map_err(beside)?), error: None };
-    let printed = writeln!(out, "{RUN}{pipeline}")
-        .map_err(PrintError::from)
-        .and_then(|()| text::write_to(module, &PrintOptions { weights: Weights::Full }, &mut out));
-    if let Some(e) = out.error {
-        return Err(beside(e));
-    }
-    printed.map_err(|e| beside(io::Error::other(e)))?;
-    out.file.flush().map_err(beside)?;
+    let options = PrintOptions { weights: Weights::Full };
+    let print = |out: &mut dyn io::Write| {
+        writeln!(out, "{RUN}{pipeline}")?;
+        sink::write(module, &options, out).map(drop).map_err(|e| match e {
+            sink::Failed::Write(e) => e,
+            sink::Failed::Print(e) => io::Error::other(e),
+        })
+    };
+    write_stream(path, false, print)
+        .map_err(|source| DriverError::Write { path: path.to_path_buf(), source })?;
     tracing::info!(path = %path.display(), "wrote a reproducer");
     Ok(())
-}
-
-/// A file that takes text, and keeps what went wrong: text sinks cannot say.
-struct Utf8 {
-    file: BufWriter<File>,
-    error: Option<io::Error>,
-}
-
-impl fmt::Write for Utf8 {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.file.write_all(s.as_bytes()).map_err(|e| {
-            self.error = Some(e);
-            fmt::Error
-        })
-    }
 }
 
 /// The pipeline on the first line of a reproducer.

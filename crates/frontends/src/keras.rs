@@ -19,6 +19,7 @@ mod capabilities;
 mod cx;
 mod document;
 mod export;
+mod generation;
 mod import;
 mod layers;
 mod model;
@@ -31,4 +32,6 @@ mod weights;
 use crate::json::{self, splice};
 
 pub use capabilities::KerasCapabilities;
-pub use document::{KerasDocument, OpenOptions, SaveOptions, SaveReport, looks_like};
+pub use document::{
+    KerasDocument, OpenOptions, SaveOptions, SaveReport, looks_like, weights_beside,
+};

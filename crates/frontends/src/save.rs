@@ -17,9 +17,11 @@ mod transaction;
 mod unfinished;
 
 pub(crate) use contents::Contents;
-pub use target::{Check, write_file, write_stream};
-pub(crate) use target::{Staged, explain, resolve, write_checked};
-pub(crate) use transaction::Transaction;
+pub use target::{Check, FileIdentity, write_file, write_stream};
+pub(crate) use target::{
+    NAME_MAX, Staged, directory_of, explain, resolve, shortened, write_checked,
+};
+pub(crate) use transaction::{Transaction, WAY_OUT};
 pub use unfinished::{Halted, remove_unfinished};
 
 use crate::bytes::Source;

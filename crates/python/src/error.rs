@@ -51,9 +51,9 @@ pub(crate) fn raise(error: &DriverError) -> PyErr {
         | DriverError::Input { .. }
         | DriverError::Text { .. }
         | DriverError::Invalid { .. } => InputError::new_err(message),
-        DriverError::Write { .. }
-        | DriverError::NotWritable { .. }
-        | DriverError::Beside { .. } => OutputError::new_err(message),
+        DriverError::Write { .. } | DriverError::NotWritable { .. } => {
+            OutputError::new_err(message)
+        }
         DriverError::Pass { .. } => PassFailure::new_err(message),
         _ => {
             let mut message = message;

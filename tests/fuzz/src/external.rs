@@ -1,5 +1,6 @@
 //! References to external data: a small model whose tensors' entries are the input, in a folder with a few files, links
-//! among them. Whatever the entries are, no byte comes from outside the folder, and what was opened can be saved elsewhere.
+//! among them. Whatever the entries are, no byte comes from outside the folder, and what was opened can be saved elsewhere, but
+//! for what would make hidden files there.
 //!
 //! The input is text of a line each: `dims=3,2`, `type=2` (as in `TensorProto`), and anything else a key and a value of
 //! `external_data`. An empty line begins the next tensor; every second one is the value of a Constant node.
@@ -43,8 +44,11 @@ fn make() -> std::io::Result<Place> {
     let root = tempfile::tempdir()?;
     let (inside, outside) = (root.path().join("in"), root.path().join("out"));
     fs::create_dir_all(inside.join("sub"))?;
+    fs::create_dir(inside.join(".git"))?;
     fs::create_dir(&outside)?;
-    for (name, n) in [("w.bin", 64), ("sub/v.bin", 24), ("empty.bin", 0), ("model.onnx", 8)] {
+    let files =
+        [("w.bin", 64), ("sub/v.bin", 24), ("empty.bin", 0), ("model.onnx", 8), (".git/h", 16)];
+    for (name, n) in files {
         fs::write(inside.join(name), vec![OPEN; n])?;
     }
     fs::write(outside.join("secret"), [SECRET; 64])?;
@@ -158,9 +162,23 @@ pub(crate) fn run(data: &[u8]) {
     let _ = fs::remove_dir_all(&place.elsewhere);
     fs::create_dir(&place.elsewhere).unwrap_or_else(|e| panic!("{e}"));
     let written = document.save(&module, &saved, SaveOptions::default());
+    let is_hidden = |path: &Path| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    let found = list(&place.elsewhere);
+    assert!(!found.iter().any(|path| is_hidden(path)), "hidden files were made: {found:?}");
+    let named = document.external_files();
+    let hides = named
+        .iter()
+        .any(|(location, _)| Path::new(&**location).iter().any(|c| is_hidden(c.as_ref())));
+    let hidden = |e: &FrontendError| matches!(e, FrontendError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied);
     let taken = |e: &FrontendError| matches!(e, FrontendError::Io { source, .. } if source.kind() == ErrorKind::AlreadyExists);
     match written {
-        Ok(_) => {}
+        Ok(_) => assert!(!hides, "hidden files were to be made"),
+        Err(e) if hides && hidden(&e) => {
+            assert!(found.is_empty(), "a run that failed left {found:?}");
+            return;
+        }
         // The output would stand where its own external data is to be.
         Err(e) if taken(&e) => {
             let _ = fs::remove_dir_all(&place.elsewhere);

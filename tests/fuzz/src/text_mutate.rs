@@ -87,6 +87,7 @@ const EXTERNAL: &[&str] = &[
     "leak",
     "away/secret",
     "near/v.bin",
+    ".git/h",
     "loop",
     "socket",
     "../secret",

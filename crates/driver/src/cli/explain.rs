@@ -3,6 +3,8 @@
 use super::{
     Failure,
     args::{ExplainArgs, Format},
+    files::Files,
+    logging::Session,
     opt::{is_stdin, read},
     output::{FAINT, GOOD, NOTE, Output, STRONG, Styled},
     summary,
@@ -27,10 +29,13 @@ const HOW: &str = "way or reason";
 const NORM: &str = "batch_norm";
 
 /// Runs `explain`.
-pub(super) fn run(args: &ExplainArgs, out: &mut Output) -> Result<(), Failure> {
+pub(super) fn run(args: &ExplainArgs, session: &Session, out: &mut Output) -> Result<(), Failure> {
+    let mut files = Files::of_source(&args.source)?;
     let driver = Driver::new();
     let pipeline = driver.parse_pipeline(args.source.passes.as_deref().unwrap_or(PIPELINE))?;
     let mut opened = driver.open(read(&args.source.input, args.source.weights_in.as_deref())?)?;
+    files.and_data(&opened, None)?;
+    session.begin()?;
     let report = driver.run(&mut opened, &pipeline, &RunOptions::default(), &mut [])?;
     let input = match is_stdin(&args.source.input) {
         true => "standard input".to_owned(),

@@ -35,8 +35,7 @@ pub(crate) fn start(global: &Global, trace: Option<&Path>) -> Result<Session, Fa
     let mut chrome = None;
     let mut guard = None;
     if let Some(path) = trace {
-        let (layer, g) =
-            ChromeLayer::create(path).map_err(|e| Failure::Write(path.display().to_string(), e))?;
+        let (layer, g) = ChromeLayer::new();
         chrome = Some(layer.with_filter(EnvFilter::new("debug")));
         guard = Some((path.to_path_buf(), g));
     }
@@ -46,6 +45,16 @@ pub(crate) fn start(global: &Global, trace: Option<&Path>) -> Result<Session, Fa
 }
 
 impl Session {
+    /// Begins the trace, once it is certain that it takes no other file's place.
+    pub(crate) fn begin(&self) -> Result<(), Failure> {
+        match &self.trace {
+            Some((path, guard)) => {
+                guard.begin(path).map_err(|e| Failure::Write(path.display().to_string(), e))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Completes the trace.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         match self.trace {

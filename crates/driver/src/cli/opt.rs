@@ -3,6 +3,8 @@
 use super::{
     Failure,
     args::{Emit, Format, OptArgs, RemarkFilter, Weights},
+    files::Files,
+    logging::Session,
     output::{Output, is_stdout},
     progress::Progress,
     summary::{self, Frame},
@@ -81,13 +83,11 @@ fn stdin_file() -> Option<PathBuf> {
 }
 
 /// Runs `opt`.
-pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
+pub(super) fn run(args: &OptArgs, session: &Session, out: &mut Output) -> Result<(), Failure> {
     let start = Instant::now();
     let driver = Driver::new();
     check_dump_names(&driver, args)?;
-    if args.report.is_some() && args.report == args.output {
-        return Err(Failure::Usage("--report and -o name the same file".into()));
-    }
+    let mut files = Files::of_opt(args)?;
     if args.verify && (args.output.is_none() || args.emit.is_some()) {
         return Err(Failure::Usage("--verify compares what -o FILE writes, and needs it".into()));
     }
@@ -110,6 +110,8 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
     // A wrong pipeline is told before a long read.
     let given = driver.parse_pipeline(args.source.passes.as_deref().unwrap_or(DEFAULT))?;
     let mut opened = driver.open(read(&args.source.input, args.source.weights_in.as_deref())?)?;
+    files.and_data(&opened, args.output.as_deref())?;
+    session.begin()?;
     let pipeline = match args.run_reproducer {
         true => driver.parse_pipeline(opened.reproducer_pipeline()?)?,
         false => given,
@@ -122,7 +124,9 @@ pub(super) fn run(args: &OptArgs, out: &mut Output) -> Result<(), Failure> {
         manager,
         reproducer: args.reproducer.clone(),
         ranges: args.report.is_some(),
-        reproducer_on_failure: args.output.as_deref().map(reproducer_beside),
+        reproducer_on_failure: (args.output.as_deref())
+            .map(reproducer_beside)
+            .filter(|path| files.spare(path)),
         ..RunOptions::default()
     };
 

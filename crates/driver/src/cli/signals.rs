@@ -1,4 +1,19 @@
-//! SIGINT, SIGTERM and SIGHUP: the run leaves the disk as it found it and ends.
+//! SIGINT, SIGTERM and SIGHUP: the run leaves the disk as it found it and ends. SIGXFSZ: a write fails.
+
+#[cfg(unix)]
+use std::sync::Arc;
+
+/// From here on a file that would pass the limit of `ulimit -f` is a write that fails, as on a full disk, and no end of the
+/// program. A handler that does nothing stands for ignoring it.
+#[cfg(unix)]
+pub(crate) fn survive_limits() {
+    // Where that fails the system ends the program as it would have.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
+/// There is no such limit.
+#[cfg(not(unix))]
+pub(crate) fn survive_limits() {}
 
 /// From here on a signal that asks the program to end removes what is not finished first.
 ///

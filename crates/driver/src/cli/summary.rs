@@ -11,6 +11,7 @@ use crate::{
 };
 use std::{
     io::{self, Write},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -106,6 +107,32 @@ pub(crate) fn human(out: &mut impl Write, report: &Report, frame: &Frame<'_>) ->
     if let Some(found) = &report.verification {
         verify::line(out, found)?;
     }
+    wrote(out, report, frame)?;
+    data_files(out, report)
+}
+
+/// Names of data files that the summary has at most: the model may name any number.
+const NAMED: usize = 8;
+
+/// The files of external data, whose names are up to the model.
+fn data_files(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let files = report.written.get(1..).unwrap_or_default();
+    if report.data_bytes == 0 {
+        return Ok(());
+    }
+    let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let name = |p: &PathBuf| p.to_string_lossy().chars().map(printable).collect::<String>();
+    let mut names: Vec<String> = files.iter().take(NAMED).map(name).collect();
+    if files.len() > NAMED {
+        names.push("…".to_owned());
+    }
+    let count = plural(files.len() as u64, "data file");
+    let line = format!("  and {count}, {}: {}\n", bytes(report.data_bytes), names.join(", "));
+    out.write_fmt(format_args!("{line}"))
+}
+
+/// The file that was written.
+fn wrote(out: &mut impl Write, report: &Report, frame: &Frame<'_>) -> io::Result<()> {
     match (frame.output, report.size) {
         (Some(output), Some(size)) => out.write_fmt(format_args!(
             "wrote {}: {}, was {} ({})\n",

@@ -26,7 +26,10 @@ use tracing_subscriber::{
 };
 
 struct Sink {
-    out: BufWriter<File>,
+    /// `None` until [`TraceGuard::begin`].
+    out: Option<BufWriter<File>>,
+    /// What is to be written by then.
+    early: Vec<u8>,
     first: bool,
     /// What went wrong first; reported by [`TraceGuard::finish`].
     error: Option<io::Error>,
@@ -38,7 +41,11 @@ impl Sink {
             return;
         }
         let separator = if std::mem::replace(&mut self.first, false) { "[\n" } else { ",\n" };
-        self.error = write!(self.out, "{separator}{event}").err();
+        self.error = match &mut self.out {
+            Some(out) => write!(out, "{separator}{event}"),
+            None => write!(self.early, "{separator}{event}"),
+        }
+        .err();
     }
 }
 
@@ -54,11 +61,11 @@ pub(crate) struct TraceGuard {
 }
 
 impl ChromeLayer {
-    /// A layer that writes to a new file at `path`, and the guard that completes it.
-    pub(crate) fn create(path: &Path) -> io::Result<(Self, TraceGuard)> {
-        let sink = Sink { out: BufWriter::new(File::create(path)?), first: true, error: None };
+    /// A layer that keeps what happens until it is told the file, and the guard that tells it.
+    pub(crate) fn new() -> (Self, TraceGuard) {
+        let sink = Sink { out: None, early: Vec::new(), first: true, error: None };
         let sink = Arc::new(Mutex::new(sink));
-        Ok((Self { sink: sink.clone(), start: Instant::now() }, TraceGuard { sink }))
+        (Self { sink: sink.clone(), start: Instant::now() }, TraceGuard { sink })
     }
 
     fn emit(&self, phase: &str, name: &str, target: &str, args: Map<String, Value>) {
@@ -78,15 +85,25 @@ impl ChromeLayer {
 }
 
 impl TraceGuard {
-    /// Closes the array.
+    /// Begins the file, in whose place there may be another one.
+    pub(crate) fn begin(&self, path: &Path) -> io::Result<()> {
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = BufWriter::new(File::create(path)?);
+        out.write_all(&std::mem::take(&mut sink.early))?;
+        sink.out = Some(out);
+        Ok(())
+    }
+
+    /// Closes the array; nothing where the file was not begun.
     pub(crate) fn finish(self) -> io::Result<()> {
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(e) = sink.error.take() {
             return Err(e);
         }
         let end: &[u8] = if sink.first { b"[]\n" } else { b"\n]\n" };
-        sink.out.write_all(end)?;
-        sink.out.flush()
+        let Some(out) = &mut sink.out else { return Ok(()) };
+        out.write_all(end)?;
+        out.flush()
     }
 }
 
@@ -194,12 +211,14 @@ mod tests {
     fn spans_nest_and_events_carry_fields() -> Result<(), Box<dyn std::error::Error>> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("trace.json");
-        let (layer, guard) = ChromeLayer::create(&path)?;
+        let (layer, guard) = ChromeLayer::new();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let span = tracing::info_span!("pass", pass = "dce");
             let _entered = span.enter();
+            guard.begin(&path)?;
             tracing::info!(ops = 3, "erased");
-        });
+            std::io::Result::Ok(())
+        })?;
         guard.finish()?;
         let events: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
         let seen: Vec<_> =

@@ -24,6 +24,8 @@ pub struct Saved {
     pub bytes: u64,
     /// Every file, the document first.
     pub files: Vec<PathBuf>,
+    /// Bytes of the files of external data among them.
+    pub data_bytes: u64,
     /// What was left out, or has another name now.
     pub notes: Vec<String>,
     /// The largest rounding of a computed weight, relative to the largest of its channel; `None` when none was computed.
@@ -61,6 +63,9 @@ pub struct LiveChanges {
 /// The way out of a Keras architecture that is to be written without weights.
 const NO_WEIGHTS: &str =
     "a Keras architecture has no weights to fold into; give them with --weights-in=FILE";
+/// Where a choice of external data says nothing.
+const NO_EXTERNAL: &str =
+    "ONNX models alone have external data; what was asked for says nothing of this one";
 /// The way out of a module that was built in memory.
 const NO_DOCUMENT: &str = "a module built in memory has no document; write its text instead";
 
@@ -150,7 +155,9 @@ impl Opened {
             Origin::Onnx(document, _) => {
                 let how = onnx_options(options, check);
                 let written = document.save(&self.module, path, how).map_err(failed)?;
+                saved.data_bytes = written.external.iter().map(|(_, bytes)| bytes).sum();
                 saved.files.extend(written.external.into_iter().map(|(path, _)| path));
+                saved.notes = written.notes;
                 (saved.bytes, saved.rounding) = (written.bytes, largest(&written.rounding));
             }
             Origin::Text(_) => {
@@ -170,6 +177,10 @@ impl Opened {
                 (saved.bytes, saved.rounding) = (written.bytes, largest(&written.rounding));
             }
             Origin::Memory => return refused(NO_DOCUMENT),
+        }
+        if options.external != onnx::ExternalData::Keep && !matches!(self.origin, Origin::Onnx(..))
+        {
+            saved.notes.push(NO_EXTERNAL.to_owned());
         }
         Ok(saved)
     }

@@ -82,6 +82,35 @@ fn a_model_with_external_data_and_one_without() {
     interleaved(&external(), &["{in}/m.onnx", "-o", "{out}/m.onnx"]);
 }
 
+/// Whoever waits for long says for what.
+#[test]
+fn a_wait_is_told() {
+    let case = external();
+    let place = Place::with(&case.before);
+    let calls = Place::with(&case.before).calls(&case.args);
+    let locked = calls.iter().position(|c| c == "rename").expect("a rename") + 1;
+    let mut first = place.shimmed(&case.args, locked, "wait");
+    let mut first = first.stderr(Stdio::null()).spawn().expect("the program");
+    while !place.path("gate").exists() {
+        std::thread::yield_now();
+    }
+    // `-q` would keep it to itself.
+    let args: Vec<&str> = case.args.iter().copied().filter(|a| *a != "-q").collect();
+    let second = place.program(&args).stderr(Stdio::piped()).spawn().expect("the program");
+    while !waits(&second) {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    fs::remove_file(place.path("gate")).expect("the gate");
+    assert!(first.wait().expect("the program").success());
+    let second = second.wait_with_output().expect("the program");
+    let stderr = String::from_utf8_lossy(&second.stderr);
+    assert!(second.status.success(), "{stderr}");
+    let told =
+        format!("waiting for another run that writes into `{}`", place.path("out").display());
+    assert!(stderr.contains(&told), "{stderr}");
+}
+
 #[test]
 fn many_at_once() {
     let case = external_overwriting();

@@ -28,7 +28,10 @@ impl Judge<'_> {
         };
         assert!(found.old || found.new, "{said}: the target is neither old nor new");
         for (name, content) in &self.case.before {
-            assert!(name == target || files.get(name) == Some(content), "{said}: {name} changed");
+            let same = name == target || files.get(name) == Some(content);
+            // What is written after the model.
+            let later = self.case.later > 0 && found.new && files.get(name) == self.after.get(name);
+            assert!(same || later, "{said}: {name} changed");
         }
         for (name, content) in &files {
             let known = self.case.before.contains_key(name) || is_fresh_name(name);
@@ -74,7 +77,8 @@ fn every_call(case: &Case) {
         new: clean.module(case.target),
     };
     assert!(!judge.after.keys().any(|n| is_fresh_name(n)), "{:?}", judge.after.keys());
-    let renamed = calls.iter().rposition(|c| c == "rename").expect("a rename");
+    let renames = || calls.iter().enumerate().filter(|(_, c)| *c == "rename").map(|(n, _)| n);
+    let renamed = renames().rev().nth(case.later).expect("a rename");
     for (n, call) in calls.iter().enumerate() {
         for what in ["kill", "torn", "short", "ENOSPC", "EIO"] {
             if matches!(what, "torn" | "short") && call != "write" {
@@ -85,7 +89,7 @@ fn every_call(case: &Case) {
             let output = place.shimmed(&case.args, n + 1, what).output().expect("the program");
             let stderr = String::from_utf8_lossy(&output.stderr);
             let found = judge.look(&place, &said);
-            // The last rename is the moment.
+            // The rename of the model is the moment.
             let moment = match what {
                 "short" => n + 1,
                 _ if call == "unlink" && what != "kill" => calls.len(),
@@ -118,7 +122,12 @@ fn every_call(case: &Case) {
                     assert_eq!(stderr.lines().count(), 1, "{said}: {stderr}");
                     let out = place.path("out");
                     assert!(stderr.contains(&*out.to_string_lossy()), "{said}: {stderr}");
-                    if n > renamed {
+                    if n > renamed && case.later > 0 {
+                        // The older file that was to come after the model is as it was.
+                        let mut wanted = case.before.clone();
+                        wanted.insert(case.target.to_owned(), judge.after[case.target].clone());
+                        assert_eq!(place.files(), wanted, "{said}");
+                    } else if n > renamed {
                         assert!(call == "fsync" && found.new, "{said}: {stderr}");
                         assert_eq!(place.files(), judge.after, "{said}");
                     } else {
@@ -169,6 +178,46 @@ fn the_same_external_data_again() {
 #[test]
 fn the_input_with_external_data_is_overwritten() {
     every_call(&external_in_place());
+}
+
+#[test]
+fn external_data_comes_into_the_model() {
+    every_call(&moved("--external=inline"));
+}
+
+#[test]
+fn some_data_goes_out_of_the_model() {
+    every_call(&moved("--external=above=2KiB"));
+}
+
+#[test]
+fn other_formats() {
+    for (name, target, args) in [
+        ("keras/seq_conv2d.keras", "out/m.keras", ["{in}/m.keras", "-o", "{out}/m.keras"]),
+        ("keras/seq_conv2d.h5", "out/m.h5", ["{in}/m.h5", "-o", "{out}/m.h5"]),
+        ("torch/net.pt2", "out/m.pt2", ["{in}/m.pt2", "-o", "{out}/m.pt2"]),
+    ] {
+        every_call(&other_format(name, target, &args));
+    }
+}
+
+/// Loading the architecture says nothing of the weights; that they go again does.
+#[test]
+fn an_architecture_and_its_weights() {
+    every_call(&keras_in_two());
+}
+
+#[test]
+fn a_report_after_the_model() {
+    every_call(&reported());
+}
+
+#[cfg(feature = "verify")]
+#[test]
+fn a_model_that_is_verified() {
+    let mut case = external_overwriting();
+    case.args.push("--verify");
+    every_call(&case);
 }
 
 #[test]

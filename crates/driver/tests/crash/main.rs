@@ -107,11 +107,15 @@ impl Place {
         log.lines().map(str::to_owned).collect()
     }
 
-    /// The files below `in` and `out`.
+    /// The files below `in` and `out`. What a report says of the place is left out.
     fn files(&self) -> Files {
         let mut found = Files::new();
         for name in ["in", "out"] {
             collect(&self.path(name), name, &mut found);
+        }
+        if let Some(report) = found.get_mut("out/r.json") {
+            let text = String::from_utf8_lossy(report);
+            *report = text.replace(&*self.path("").to_string_lossy(), "").into_bytes();
         }
         found
     }
@@ -149,13 +153,15 @@ struct Case {
     target: &'static str,
     /// What the case is about: calls that it has to make.
     calls: &'static [&'static str],
+    /// Names that are given after that of the model.
+    later: usize,
 }
 
 impl Case {
     fn new(inputs: &[(&str, Vec<u8>)], args: &[&'static str], target: &'static str) -> Self {
         let before = inputs.iter().map(|(n, c)| ((*n).to_owned(), c.clone())).collect();
         let args = ["opt", "-q", "--threads=2"].into_iter().chain(args.iter().copied()).collect();
-        Self { before, args, target, calls: &["open", "ftruncate", "write", "rename"] }
+        Self { before, args, target, calls: &["open", "ftruncate", "write", "rename"], later: 0 }
     }
 
     /// With what another run has left.
@@ -267,6 +273,40 @@ fn large() -> Case {
     let inputs = [("in/m.onnx", model("mobilenet_v2_x025.onnx"))];
     let args = ["{in}/m.onnx", "--passes=", "--external=single", "-o", "{out}/m.onnx"];
     Case::new(&inputs, &args, "out/m.onnx")
+}
+
+/// A model of another format, in the place of another one.
+fn other_format(name: &str, target: &'static str, args: &[&'static str]) -> Case {
+    let old = target.replace("/m.", "/old.");
+    let inputs = [(&*target.replace("out/", "in/"), model(name)), (&*old, b"no output".to_vec())];
+    Case::new(&inputs, args, target)
+}
+
+/// A Keras architecture with its weights, where none was.
+fn keras_in_two() -> Case {
+    let inputs = [
+        ("in/m.json", model("keras/branches.json")),
+        ("in/m.weights.h5", model("keras/branches.weights.h5")),
+    ];
+    let args = ["{in}/m.json", "--weights-in={in}/m.weights.h5", "-o", "{out}/m.json"];
+    Case::new(&inputs, &args, "out/m.json")
+}
+
+/// External data that comes into the model, or some of what is in it that goes out.
+fn moved(external: &'static str) -> Case {
+    let files = external_files("in");
+    let mut inputs: Vec<_> = files.iter().map(|(n, c)| (&**n, c.clone())).collect();
+    inputs.push(("out/m.onnx", model("small_fp16.onnx")));
+    Case::new(&inputs, &["{in}/external.onnx", external, "-o", "{out}/m.onnx"], "out/m.onnx")
+}
+
+/// With a report, which is written after the model.
+fn reported() -> Case {
+    let mut case = overwriting();
+    case.before.insert("out/r.json".to_owned(), b"an older report".to_vec());
+    case.args.push("--report={out}/r.json");
+    case.later = 1;
+    case
 }
 
 /// A name that only an unfinished file has.

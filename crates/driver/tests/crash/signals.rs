@@ -99,6 +99,37 @@ fn a_signal_that_the_caller_ignores_is_ignored() {
     assert!(place.path("out/m.onnx").exists());
 }
 
+/// `ulimit -f`: the system refuses what is too large, as a full disk would.
+#[test]
+fn a_limit_of_file_sizes_is_an_error() {
+    let mut two = keras_in_two();
+    two.args.push("--report={out}/r.json");
+    let formats = ["torch/net.pt2", "keras/branches.keras", "keras/branches.h5"];
+    let others = formats.map(|name| {
+        let inputs = [("in/m", model(name))];
+        Case::new(&inputs, &["{in}/m", "-o", "{out}/m"], "out/m")
+    });
+    let text = |options: &[&'static str]| {
+        let inputs = [("in/m.onnx", model("resnet_tiny.onnx")), ("out/m.nf", b"old".to_vec())];
+        Case::new(&inputs, &[&["{in}/m.onnx", "--weights=full"], options].concat(), "out/m.nf")
+    };
+    let texts = [text(&["--emit=ir", "-o", "{out}/m.nf"]), text(&["--reproducer={out}/m.nf"])];
+    for case in
+        [fresh(), in_place(), external_overwriting(), two].into_iter().chain(others).chain(texts)
+    {
+        let place = Place::with(&case.before);
+        let program = place.program(&case.args);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -f 2; exec \"$@\"", "sh"]).arg(program.get_program());
+        let output = shell.args(program.get_args()).output().expect("a shell");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let said = format!("{:?}: {stderr}", case.args);
+        assert_eq!(output.status.code(), Some(5), "{said}");
+        assert!(stderr.contains("File too large"), "{said}");
+        assert!(place.files() == case.before, "{said}");
+    }
+}
+
 #[test]
 fn a_reader_that_goes_away() {
     let case = fresh();

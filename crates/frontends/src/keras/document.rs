@@ -2,6 +2,7 @@
 
 use super::{
     export::export,
+    generation::is_keras2,
     import::Importer,
     json::{self, Json},
     model::{self, Model},
@@ -17,14 +18,14 @@ use crate::{
     hdf5::{File, Value},
     payload::{Measured, Weights},
     save::{
-        Check, Content, Progress, Staged, Transaction, WriteOptions, resolve, watched,
-        write_checked,
+        Check, Content, FileIdentity, Progress, Staged, Transaction, WriteOptions, resolve,
+        watched, write_checked,
     },
 };
 use normfold_ir::{Attribute, ConstId, Module, RoundingStats};
 use std::{
     cell::RefCell,
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -502,11 +503,19 @@ impl KerasDocument {
         };
         let path = match options.weights {
             Some(path) => path.to_path_buf(),
-            None => target.with_extension("weights.h5"),
+            None => weights_beside(target),
         };
-        if path == target {
-            let e = io::Error::other("architecture and weights would be one file");
-            return Err(FrontendError::io("write", path, e));
+        let is = |a: &Path, b: &Path| {
+            FileIdentity::of(a).is_some_and(|a| FileIdentity::of(b).is_some_and(|b| a == b))
+        };
+        for (output, other, what) in [
+            (target, &*path, "architecture and weights would be one file"),
+            (target, &*self.weights_name, "the weights of the input are there"),
+            (&*path, &*self.name, "the architecture of the input is there"),
+        ] {
+            if is(output, other) {
+                return Err(FrontendError::io("write", output, io::Error::other(what)));
+            }
         }
         let real = resolve(&path)?.ok_or_else(|| {
             let e = io::Error::other("weights need a regular file");
@@ -514,8 +523,14 @@ impl KerasDocument {
         })?;
         let first = |done: u64, _: u64| watched(tell, done, total);
         let write = WriteOptions { progress: Some(&first), ..how };
-        let staged =
-            RefCell::new(Some(Staged::write(apart, &sources, &names, &real, write, false)?));
+        let staged = Staged::write(apart, &sources, &names, &real, write, false)?;
+        if fs::symlink_metadata(&real).is_err() {
+            // Nothing is lost: if it does not come to the architecture, the weights go again.
+            transaction.add(staged, real);
+            write_checked(content, &sources, &names, target, how, options.check, transaction)?;
+            return Ok(Some(path));
+        }
+        let staged = RefCell::new(Some(staged));
         let failure = RefCell::new(None);
         // The architecture is complete by then; what is left is to give both their names.
         let check = |finished: &Path| {
@@ -541,6 +556,11 @@ impl KerasDocument {
             (written, _) => written.map(|()| Some(path)),
         }
     }
+}
+
+/// Where the weights of an architecture go unless told otherwise.
+pub fn weights_beside(architecture: &Path) -> PathBuf {
+    architecture.with_extension("weights.h5")
 }
 
 fn owned<'a>(bytes: &[u8]) -> Content<'a> {
@@ -572,31 +592,4 @@ fn import(
         attrs.insert("dtype_policies".into(), Attribute::List(policies));
     }
     Ok((module, record))
-}
-
-/// Whether Keras 2 wrote the file: by how calls and input layers are written, else by the version it states.
-fn is_keras2(json: &Json, model: &Model<'_>) -> bool {
-    let by_layer = json.get("config").and_then(generation);
-    let version = json.get("keras_version").and_then(Json::as_str);
-    let implicit = model.inputs.iter().all(|i| i.layer.is_none())
-        && version.is_none_or(|v| !v.starts_with('3'));
-    by_layer.unwrap_or(implicit && json.get("module").is_none())
-}
-
-/// The generation that the first telling property of a model shows: `true` for Keras 2.
-fn generation(config: &Json) -> Option<bool> {
-    let layers = config.items().or_else(|| config.get("layers").and_then(Json::items))?;
-    layers.iter().find_map(|layer| {
-        if let Some([node, ..]) = layer.get("inbound_nodes").and_then(Json::items) {
-            return Some(!node.is_object() || node.get("args").is_none());
-        }
-        let config = layer.get("config")?;
-        if config.get("batch_input_shape").is_some() {
-            return Some(true);
-        }
-        if config.get("batch_shape").is_some() {
-            return Some(false);
-        }
-        generation(config)
-    })
 }

@@ -9,7 +9,7 @@ use super::{
     external::ExternalFiles,
     import,
     model::{GraphView, Model, ModelTable},
-    relocate,
+    relocate::{self, Found, Names},
     wire::Bytes,
 };
 use crate::{
@@ -17,8 +17,8 @@ use crate::{
     bytes::{MappedFile, Source},
     payload::{Measured, Weights},
     save::{
-        Check, Content, Progress, Staged, Transaction, WriteOptions, resolve, watched,
-        write_checked,
+        Check, Content, NAME_MAX, Progress, Staged, Transaction, WAY_OUT, WriteOptions,
+        directory_of, resolve, shortened, watched, write_checked,
     },
 };
 use normfold_ir::{ConstId, Module, RoundingStats};
@@ -98,6 +98,8 @@ pub struct SaveReport {
     pub bytes: u64,
     /// Files of external data that were written beside it, with their bytes.
     pub external: Vec<(PathBuf, u64)>,
+    /// Where external data is that readers of the output look for elsewhere.
+    pub notes: Vec<String>,
     /// Records that differ from the source's.
     pub edited: usize,
     /// Records of the source that are gone.
@@ -127,7 +129,8 @@ impl OnnxDocument {
         let mapped = MappedFile::open(path).map_err(|e| FrontendError::io("open", path, e))?;
         let base =
             options.external_directory.clone().or_else(|| path.parent().map(Path::to_path_buf));
-        Self::new(Source::File(Arc::new(mapped)), Some(path.to_path_buf()), base)
+        let files = ExternalFiles::new(base).linked(is_link(path));
+        Self::new(Source::File(Arc::new(mapped)), Some(path.to_path_buf()), files)
     }
 
     /// Imports a model in memory.
@@ -138,16 +141,16 @@ impl OnnxDocument {
         bytes: impl Into<Arc<[u8]>>,
         options: &OpenOptions,
     ) -> Result<(Self, Module), FrontendError> {
-        Self::new(Source::Memory(bytes.into()), None, options.external_directory.clone())
+        let files = ExternalFiles::new(options.external_directory.clone());
+        Self::new(Source::Memory(bytes.into()), None, files)
     }
 
     fn new(
         source: Source,
         path: Option<PathBuf>,
-        base: Option<PathBuf>,
+        external: ExternalFiles,
     ) -> Result<(Self, Module), FrontendError> {
         let table = ModelTable::scan(source.bytes())?;
-        let external = ExternalFiles::new(base);
         let model = Model::new(source.bytes(), &table);
         let import::Import { mut module, graphs } = import::import(model, &source, &external)?;
         for (index, id) in graphs.iter().enumerate() {
@@ -177,6 +180,17 @@ impl OnnxDocument {
         files.map(|(location, _)| (location.clone(), base.join(&*location))).collect()
     }
 
+    /// Every location of external data that the document names, also where nothing was imported from (what training needs),
+    /// and nothing of which was checked.
+    ///
+    /// # Errors
+    /// The document is malformed.
+    pub fn locations(&self) -> Result<BTreeSet<String>, FrontendError> {
+        let found = Found::default();
+        found.model(Bytes::new(self.source.bytes(), 0))?;
+        Ok(found.take())
+    }
+
     /// The bytes of the document with its external data at other locations: `name` gives each that [`Self::external_files`]
     /// has its new one. Offsets and lengths are spelled out.
     ///
@@ -188,7 +202,7 @@ impl OnnxDocument {
             let source = opened.iter().find(|(known, _)| &**known == location)?;
             Some((name(location), source.1.len()))
         };
-        let content = relocate::model(Bytes::new(self.source.bytes(), 0), &names)?;
+        let content = relocate::model(Bytes::new(self.source.bytes(), 0), &Names::new(&names))?;
         let mut bytes = Vec::new();
         content
             .write_to(std::slice::from_ref(&self.source), &mut bytes, WriteOptions::default())
@@ -238,22 +252,29 @@ impl OnnxDocument {
         )?;
         let real = resolve(target)?;
         let place = real.as_deref().and_then(Place::of);
+        if place.is_none() && matches!(options.external, ExternalData::Above(_)) {
+            let place = format!("cannot write `{}`", target.display());
+            return Err(FrontendError::Limit { place, limit: NO_DIRECTORY.into() });
+        }
 
         let asked = Policy::Asked(options.external);
-        let mut file =
-            if place.is_some() { NewFile::plan(&export, asked)? } else { NewFile::default() };
+        // Without a directory rewritten data comes into the document.
+        let mut file = match (&place, options.external) {
+            (None, ExternalData::Keep) => NewFile::default(),
+            _ => NewFile::plan(&export, asked)?,
+        };
         let location =
             |digest: &str| place.as_ref().map_or_else(String::new, |p| p.location(digest));
         let placeholder = location("0000000000000000");
         let (mut content, mut counts) = export.content(&file.references(&export, &placeholder))?;
         if content.len() > largest && !content.is_source(0..self.source.len()) {
             if place.is_none() || options.external != ExternalData::Keep {
-                return Err(too_large(&content));
+                return Err(too_large(&content, target));
             }
             file = NewFile::plan(&export, Policy::TooLarge)?;
             (content, counts) = export.content(&file.references(&export, &placeholder))?;
             if content.len() > largest {
-                return Err(too_large(&content));
+                return Err(too_large(&content, target));
             }
         }
 
@@ -276,7 +297,8 @@ impl OnnxDocument {
         let total = content.len() + file.content(&export).len();
         let mut before = 0;
         if let Some(place) = &place {
-            spare_external(&locations(&export, &destinations)?, place)?;
+            let named = locations(&export, &destinations)?;
+            spare_external(&named, place)?;
             if !file.is_empty() {
                 let outside = file.content(&export);
                 before = outside.len();
@@ -287,7 +309,14 @@ impl OnnxDocument {
                     progress: Some(&progress),
                     sync: options.sync,
                 };
-                let staged = Staged::write(&outside, &[], &[], &name, write, true)?;
+                let staged = Staged::write(&outside, &[], &[], &name, write, true);
+                // The file has no name yet that anybody knows.
+                let staged = staged.map_err(|e| match e {
+                    FrontendError::Io { path, source, .. } if path == name => {
+                        FrontendError::io("write external data of", target, source)
+                    }
+                    other => other,
+                })?;
                 let digest = format!("{:016x}", staged.digest.unwrap_or_default());
                 transaction.lock(&place.directory)?;
                 // Another content of the same digest gets another name.
@@ -303,7 +332,6 @@ impl OnnxDocument {
                 transaction.add(staged, path.clone());
                 report.external.push((path, before));
             }
-            let named = locations(&export, &destinations)?;
             // Copies of what did not change are not counted, but may be stopped.
             let progress = |_: u64, _: u64| watched(options.progress, 0, total);
             let write = WriteOptions {
@@ -312,6 +340,25 @@ impl OnnxDocument {
                 sync: options.sync,
             };
             self.keep_external(&named, place, &mut transaction, write, &mut report)?;
+            if let Some(real) = real.as_deref().filter(|_| is_link(target))
+                && (!named.is_empty() || !file.is_empty())
+            {
+                report.notes.push(format!(
+                    "`{}` is a symbolic link, and readers look for external data beside a link: it is beside `{}`",
+                    target.display(),
+                    real.display()
+                ));
+            }
+        } else {
+            let named = locations(&export, &destinations)?;
+            if !named.is_empty() {
+                let base = self.external.base().unwrap_or(Path::new(""));
+                report.notes.push(format!(
+                    "the model names external data that stays in `{}`: {}",
+                    base.display(),
+                    Vec::from_iter(named).join(", ")
+                ));
+            }
         }
         let progress = |done: u64, _: u64| watched(options.progress, before + done, total);
         let write = WriteOptions {
@@ -350,13 +397,13 @@ impl OnnxDocument {
             ExternalData::Keep => NewFile::default(),
             ExternalData::Inline => NewFile::plan(&export, Policy::Asked(ExternalData::Inline))?,
             ExternalData::Above(_) => {
-                let limit = "external data needs a directory to be written to".into();
+                let limit = NO_DIRECTORY.into();
                 return Err(FrontendError::Limit { place: "output".into(), limit });
             }
         };
         let (content, counts) = export.content(&file.references(&export, ""))?;
         if content.len() > LARGEST && !content.is_source(0..self.source.len()) {
-            return Err(too_large(&content));
+            return Err(too_large(&content, Path::new("output in memory")));
         }
         let report = SaveReport { bytes: content.len(), ..SaveReport::default() };
         let write = WriteOptions { progress: options.progress, ..WriteOptions::default() };
@@ -377,25 +424,28 @@ impl OnnxDocument {
         write: WriteOptions<'_>,
         report: &mut SaveReport,
     ) -> Result<(), FrontendError> {
-        let opened = self.external.opened();
-        let Some(base) = self.external.base().filter(|_| !opened.is_empty()) else { return Ok(()) };
-        if same_place(base, &place.directory) {
+        if named.is_empty() || self.external.base().is_some_and(|b| same_place(b, &place.directory))
+        {
             return Ok(());
         }
-        for (location, source) in opened.into_iter().filter(|(l, _)| named.contains(&**l)) {
-            let path = place.directory.join(&*location);
-            if same_place(&base.join(&*location), &path) {
-                continue;
-            }
+        let base = self.external.base().unwrap_or(Path::new(""));
+        for location in named {
+            let source = self.external.carried(location)?;
+            let path = place.directory.join(location);
             transaction.lock(&place.directory)?;
+            Transaction::stays_within(&place.directory, &path)?;
             if transaction.has(&path, &source)? {
                 continue;
             }
+            spare_hidden(location, &path)?;
             transaction.make_parent(&path)?;
             let mut content = Content::new();
             content.source(0, 0..source.len());
-            let names = [base.join(&*location)];
-            let staged = Staged::write(&content, &[source], &names, &path, write, false)?;
+            let (sources, names) = ([source], [base.join(location)]);
+            let staged = Staged::write(&content, &sources, &names, &path, write, false)?;
+            let [source] = sources;
+            let [name] = names;
+            transaction.input(source, name);
             transaction.add(staged, path.clone());
             report.external.push((path, content.len()));
         }
@@ -408,14 +458,60 @@ fn finish(report: SaveReport, counts: Counts, measured: Measured) -> SaveReport 
     SaveReport { edited, removed, added, rounding: measured.take(), ..report }
 }
 
-fn too_large(content: &Content<'_>) -> FrontendError {
-    FrontendError::Limit {
-        place: "ModelProto".into(),
-        limit: format!(
-            "{} bytes are more than the 2 GiB that a protobuf message may have",
-            content.len()
-        ),
+/// The files that are external data of the model at a path, or that its next version could have, from a list of candidates in
+/// the second case: their names say so. None of what is no model.
+pub fn data_beside(model: &Path, candidates: &[PathBuf]) -> Vec<PathBuf> {
+    let Ok(Some(real)) = resolve(model) else { return Vec::new() };
+    let found = Found::default();
+    let mut files = match MappedFile::open(&real) {
+        Ok(file) if found.model(Bytes::new(file.bytes(), 0)).is_ok() => {
+            found.take().into_iter().map(|location| real.with_file_name(location)).collect()
+        }
+        _ => Vec::new(),
+    };
+    if let Some(place) = Place::of(&real) {
+        let (start, end) = (format!("{}.", place.stem), ".weights.bin");
+        let named = |path: &&PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&start) && name.ends_with(end)
+        };
+        let beside = |path: &&PathBuf| same_place(directory_of(path), &place.directory);
+        files.extend(candidates.iter().filter(named).filter(beside).cloned());
     }
+    files
+}
+
+/// Why data goes nowhere from a pipe, and the way out.
+const NO_DIRECTORY: &str =
+    "external data needs a directory to be written to; --external=inline needs none";
+
+fn too_large(content: &Content<'_>, target: &Path) -> FrontendError {
+    let e = format!(
+        "{} bytes are more than the 2 GiB that a protobuf message may have; --external=single puts large tensors into a file beside it",
+        content.len()
+    );
+    FrontendError::Limit { place: format!("cannot write `{}`", target.display()), limit: e }
+}
+
+/// Refuses to make a file in another directory that nobody sees there: its name is the choice of who wrote the model, and
+/// programs read some of these by themselves.
+fn spare_hidden(location: &str, path: &Path) -> Result<(), FrontendError> {
+    let hidden = |c: &str| c.starts_with('.') && c != ".";
+    match location.split('/').find(|c| hidden(c)) {
+        None => Ok(()),
+        Some(component) => {
+            let e = format!(
+                "a model makes no hidden file (`{component}`) in another directory; {WAY_OUT}"
+            );
+            let e = io::Error::new(io::ErrorKind::PermissionDenied, e);
+            Err(FrontendError::io("copy external data to", path, e))
+        }
+    }
+}
+
+/// Whether a path itself is a symbolic link.
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink())
 }
 
 /// Refuses an output that would take the place of external data that it names: its tensors would be read from itself.
@@ -448,11 +544,12 @@ struct Place {
 
 impl Place {
     fn of(target: &Path) -> Option<Self> {
-        let directory = target.parent()?.to_path_buf();
-        // The parent of a bare file name is the empty path, which names no directory to the system.
-        let directory = if directory.as_os_str().is_empty() { ".".into() } else { directory };
+        let directory = directory_of(target).to_path_buf();
         // A location must be text without separators of any system.
         let stem = target.file_stem()?.to_string_lossy().replace(['\\', ':'], "_");
+        // With a digest of 16 digits and two for others of the same.
+        let room = NAME_MAX - ".0000000000000000-00.weights.bin".len();
+        let stem = shortened(&stem, room).to_owned();
         Some(Self { directory, file: target.file_name()?.to_owned(), stem })
     }
 

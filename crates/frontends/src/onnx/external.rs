@@ -7,8 +7,8 @@
 //!    `..`, not ONNX Runtime's in-memory marker.
 //! 2. The file, with directories' links resolved, is below the model's directory, with its links resolved.
 //! 3. The file itself is no symbolic link, is a regular file, and has one name only (no hard link).
-//! 4. `offset + length` does not overflow and ends within the file; the length is what dims and element type need. Checked
-//!    before anything is read.
+//! 4. `offset + length` does not overflow and ends within the file; the length, which may be left out, is what dims and element
+//!    type need. Checked before anything is read.
 //!
 //! Unknown keys are ignored with a warning. Each file is opened and mapped once and kept open: what is checked is what is read.
 
@@ -39,6 +39,8 @@ pub(crate) struct ExternalRef {
 pub(crate) struct ExternalFiles {
     /// The model's directory; `None` for a model in memory.
     base: Option<PathBuf>,
+    /// The model is reached by a symbolic link, beside which its data is looked for.
+    linked: bool,
     opened: Mutex<IndexMap<Arc<str>, Source>>,
 }
 
@@ -47,7 +49,12 @@ impl ExternalFiles {
     pub(crate) fn new(base: Option<PathBuf>) -> Self {
         // The parent of a bare file name is the empty path, which names no directory to the system.
         let base = base.map(|b| if b.as_os_str().is_empty() { PathBuf::from(".") } else { b });
-        Self { base, opened: Mutex::default() }
+        Self { base, linked: false, opened: Mutex::default() }
+    }
+
+    /// Of a model whose path is a symbolic link, or not.
+    pub(crate) fn linked(self, linked: bool) -> Self {
+        Self { linked, ..self }
     }
 
     /// The model's directory.
@@ -99,19 +106,16 @@ impl ExternalFiles {
         check_location(location).map_err(|rule| broken(rule.into()))?;
         let source = self.open(location).map_err(broken)?;
         let size = source.len();
-        let len = match length {
-            Some(len) => len,
-            None => size.checked_sub(offset).ok_or_else(|| {
-                broken(format!(
-                    "offset {offset} is beyond the end of the file, which has {size} bytes"
-                ))
-            })?,
-        };
+        let len = length.unwrap_or(needed);
         match offset.checked_add(len) {
             Some(end) if end <= size => {}
             _ => {
+                let what = match length {
+                    Some(_) => format!("length {len}"),
+                    None => format!("the {len} bytes that dims and element type need"),
+                };
                 return Err(broken(format!(
-                    "offset {offset} and length {len} reach beyond the end of the file, which has {size} bytes"
+                    "offset {offset} and {what} reach beyond the end of the file, which has {size} bytes"
                 )));
             }
         }
@@ -123,6 +127,17 @@ impl ExternalFiles {
         Ok(ExternalRef { source, location: location.into(), offset })
     }
 
+    /// Opens the file of a location that some part of the document names which is not imported.
+    ///
+    /// # Errors
+    /// As [`ExternalFiles::resolve`]; offset and length are not looked at.
+    pub(crate) fn carried(&self, location: &str) -> Result<Source, FrontendError> {
+        let checked = check_location(location).map_err(str::to_owned);
+        checked.and_then(|()| self.open(location)).map_err(|rule| {
+            FrontendError::invalid("ONNX model", format!("external data `{location}`"), rule)
+        })
+    }
+
     fn open(&self, location: &str) -> Result<Source, String> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(source) = opened.get(location) {
@@ -130,7 +145,10 @@ impl ExternalFiles {
         }
         let base =
             self.base.as_ref().ok_or("the model is in memory and has no directory to look in")?;
-        let file = open_beside(base, location)?;
+        let file = open_beside(base, location).map_err(|e| match self.linked && e == ABSENT {
+            true => format!("{e}, which is a symbolic link: data is looked for beside the link"),
+            false => e,
+        })?;
         let mapped = MappedFile::new(file).map_err(|e| format!("cannot map the file: {e}"))?;
         let source = Source::File(Arc::new(mapped));
         opened.insert(location.into(), source.clone());
@@ -166,13 +184,15 @@ fn check_location(location: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+const ABSENT: &str = "no such file beside the model";
+
 /// Rules 2 and 3.
 fn open_beside(base: &Path, location: &str) -> Result<File, String> {
     let path = base.join(location);
     let failed = |what: &str| {
         let what = what.to_owned();
         move |e: io::Error| match e.kind() {
-            io::ErrorKind::NotFound => "no such file beside the model".to_owned(),
+            io::ErrorKind::NotFound => ABSENT.to_owned(),
             _ => format!("cannot {what}: {e}"),
         }
     };
@@ -243,6 +263,8 @@ mod tests {
             .unwrap();
         assert_eq!(a.offset, 90);
         files.resolve("b", &[("location", "w.bin")], 100).unwrap();
+        // Without a length it is as long as dims and element type say, wherever the file ends.
+        files.resolve("b", &[("location", "w.bin"), ("offset", "10")], 20).unwrap();
         files
             .resolve("c", &[("location", "sub/w.bin"), ("length", "0"), ("offset", "100")], 0)
             .unwrap();

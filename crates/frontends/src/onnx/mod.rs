@@ -30,5 +30,5 @@ mod types;
 mod wire;
 mod writer;
 
-pub use document::{OnnxDocument, OpenOptions, SaveOptions, SaveReport};
+pub use document::{OnnxDocument, OpenOptions, SaveOptions, SaveReport, data_beside};
 pub use export::outside::ExternalData;

@@ -5,6 +5,7 @@
 //!
 //! Groups are deprecated but legal: they are skipped as unknown fields, up to [`GROUP_LIMIT`] inside one another.
 
+use super::model::GRAPH_DEPTH_LIMIT;
 use std::{fmt, ops::Range};
 
 /// How deeply groups may nest inside one another.
@@ -27,6 +28,8 @@ pub(crate) enum WireProblem {
     UnmatchedGroup,
     /// Groups beyond [`GROUP_LIMIT`].
     GroupDepth,
+    /// Graphs beyond [`GRAPH_DEPTH_LIMIT`].
+    GraphDepth,
     /// A known field with another wire type than the schema's.
     Mismatch,
     /// A second value of a singular message: protobuf would merge the two.
@@ -50,6 +53,7 @@ impl fmt::Display for WireProblem {
             Self::FieldNumber(n) => write!(f, "field number {n} does not exist"),
             Self::UnmatchedGroup => f.write_str("a group without its beginning or end"),
             Self::GroupDepth => write!(f, "more than {GROUP_LIMIT} groups inside one another"),
+            Self::GraphDepth => write!(f, "graphs nest more than {GRAPH_DEPTH_LIMIT} deep"),
             Self::Mismatch => f.write_str("the field has another wire type than its schema says"),
             Self::Duplicate => f.write_str("a second value of a field that has one"),
             Self::Utf8 => f.write_str("text that is not UTF-8"),

@@ -1,7 +1,7 @@
 //! The file that is written: a fresh one beside the target, renamed into place.
 //!
-//! The fresh file of `DIR/NAME` is `DIR/.NAME.PID-N.tmp`. Only a process that is killed leaves one behind; no later run reads
-//! it or is disturbed by it.
+//! The fresh file of `DIR/NAME` is `DIR/.NAME.PID-N.tmp`, NAME without its end where that would be too long. Only a process that
+//! is killed leaves one behind; no later run reads it or is disturbed by it.
 
 use super::{Content, Transaction, WriteError, WriteOptions, unfinished::Names};
 use crate::{FrontendError, bytes::Source};
@@ -100,20 +100,73 @@ pub(crate) fn write_checked(
     transaction.finish(staged, &real, options.sync)
 }
 
-/// The file that `target` names, links followed; `None` when that is no regular file and cannot be replaced.
+/// The file that `target` names, links followed, also those that lead to where nothing is yet; `None` when that is no regular
+/// file and cannot be replaced.
 ///
 /// # Errors
-/// The target is a directory.
+/// The target is a directory, or its links go round in a circle.
 pub(crate) fn resolve(target: &Path) -> Result<Option<PathBuf>, FrontendError> {
     match fs::metadata(target) {
         Ok(m) if m.is_dir() => {
             Err(FrontendError::io("write", target, io::ErrorKind::IsADirectory.into()))
         }
         Ok(m) if !m.is_file() => Ok(None),
-        Ok(_) => {
-            fs::canonicalize(target).map(Some).map_err(|e| FrontendError::io("open", target, e))
+        // What else stands in the way is told when the file is created.
+        _ => followed(target).map(Some).map_err(|e| FrontendError::io("open", target, e)),
+    }
+}
+
+/// Where links lead that may end where nothing is.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_path_buf();
+    // As many as systems follow.
+    for _ in 0..40 {
+        match fs::symlink_metadata(&path) {
+            Ok(m) if m.is_symlink() => path = sibling(&path, &fs::read_link(&path)?),
+            _ => return Ok(path),
         }
-        Err(_) => Ok(Some(target.to_path_buf())),
+    }
+    Err(io::Error::other("too many links"))
+}
+
+/// A path that is meant relative to the directory of another one.
+fn sibling(path: &Path, relative: &Path) -> PathBuf {
+    path.parent().map_or_else(|| relative.to_path_buf(), |directory| directory.join(relative))
+}
+
+/// What tells one file from another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileIdentity(Identity);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Identity {
+    /// Device and inode of a file that is there.
+    #[cfg(unix)]
+    Inode(u64, u64),
+    /// The path of one that is not there yet, its directory without links.
+    Path(PathBuf),
+}
+
+impl FileIdentity {
+    /// Of what a path names, links followed. `None` for what writing does not replace (a pipe, a device), and for what cannot
+    /// be.
+    pub fn of(path: &Path) -> Option<Self> {
+        let path = resolve(path).ok()??;
+        #[cfg(unix)]
+        if let Ok(m) = fs::metadata(&path) {
+            use std::os::unix::fs::MetadataExt;
+            return Some(Self(Identity::Inode(m.dev(), m.ino())));
+        }
+        let directory = directory_of(&path).canonicalize().ok()?;
+        Some(Self(Identity::Path(directory.join(path.file_name()?))))
+    }
+}
+
+/// The directory of a file. The parent of a bare file name is the empty path, which names none to the system.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 
@@ -187,6 +240,29 @@ impl Staged {
     }
 }
 
+/// Why no file can be made beside another one.
+fn no_file_in(target: &Path, e: io::Error) -> io::Error {
+    let directory = directory_of(target).display();
+    let what = match e.kind() {
+        io::ErrorKind::NotFound => format!("there is no directory `{directory}`"),
+        io::ErrorKind::NotADirectory => format!("`{directory}` is no directory"),
+        _ => format!("cannot create a file in `{directory}`: {e}"),
+    };
+    io::Error::new(e.kind(), what)
+}
+
+/// Bytes that file systems let a name have.
+pub(crate) const NAME_MAX: usize = 255;
+
+/// The beginning of a text, of at most that many bytes.
+pub(crate) fn shortened(text: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// A file under a name of its own that is removed unless it is renamed.
 struct Fresh {
     path: PathBuf,
@@ -201,9 +277,15 @@ impl Fresh {
             return Err(FrontendError::io("write", target, e));
         };
         loop {
+            let end = format!(".{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Relaxed));
             let mut fresh = OsString::from(".");
-            fresh.push(name);
-            fresh.push(format!(".{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Relaxed)));
+            match NAME_MAX.checked_sub(1 + end.len()) {
+                Some(room) if name.len() > room => {
+                    fresh.push(shortened(&name.to_string_lossy(), room));
+                }
+                _ => fresh.push(name),
+            }
+            fresh.push(end);
             let path = target.with_file_name(fresh);
             let mut names = Names::lock();
             match OpenOptions::new().write(true).create_new(true).open(&path) {
@@ -212,7 +294,7 @@ impl Fresh {
                     return Ok(Self { path, file: Some(file) });
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(FrontendError::io("create a file beside", target, e)),
+                Err(e) => return Err(FrontendError::io("write", target, no_file_in(target, e))),
             }
         }
     }

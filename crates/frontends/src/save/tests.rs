@@ -217,6 +217,7 @@ fn an_absent_directory_is_named() {
     content.bytes(b"x");
     let e = write_file(&content, &[], &[], &target, WriteOptions::default()).unwrap_err();
     assert!(matches!(&e, FrontendError::Io { path, .. } if *path == target), "{e}");
+    assert!(e.to_string().contains("there is no directory"), "{e}");
     let e = write_file(&content, &[], &[], dir.path(), WriteOptions::default()).unwrap_err();
     assert!(
         matches!(&e, FrontendError::Io { source, .. } if source.kind() == io::ErrorKind::IsADirectory),
@@ -239,6 +240,75 @@ fn permissions_and_links_of_the_target_stay() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read(&target).unwrap(), b"after");
     assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_what_is_not_there_yet_is_followed() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("real")).unwrap();
+    let (second, first) = (dir.path().join("second"), dir.path().join("first"));
+    symlink("real/out", &second).unwrap();
+    symlink("second", &first).unwrap();
+    let real = dir.path().join("real/out");
+    assert_eq!(FileIdentity::of(&first), FileIdentity::of(&real));
+    let mut content = Content::new();
+    content.bytes(b"x");
+    write_file(&content, &[], &[], &first, WriteOptions::default()).unwrap();
+    assert!(fs::symlink_metadata(&real).unwrap().is_file());
+    assert!(fs::symlink_metadata(&first).unwrap().is_symlink());
+    assert_eq!(FileIdentity::of(&first), FileIdentity::of(&real));
+    let circle = dir.path().join("circle");
+    symlink("circle", &circle).unwrap();
+    write_file(&content, &[], &[], &circle, WriteOptions::default()).unwrap_err();
+    assert_eq!(FileIdentity::of(&circle), None);
+    assert_eq!(
+        (fs::read_dir(dir.path()).unwrap().count(), leftovers(&dir.path().join("real"))),
+        (4, 1)
+    );
+}
+
+#[test]
+fn one_file_has_one_identity() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("sub/../a"));
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    let of = |path: &Path| FileIdentity::of(path).unwrap();
+    assert_eq!(of(&a), of(&b));
+    assert_ne!(of(&a), of(&dir.path().join("sub/a")));
+    fs::write(&a, b"").unwrap();
+    assert_eq!(of(&a), of(&b));
+    assert_ne!(of(&a), of(&dir.path().join("c")));
+    assert_eq!(FileIdentity::of(&dir.path().join("no/such")), None);
+    assert_eq!(FileIdentity::of(dir.path()), None);
+}
+
+#[test]
+fn the_longest_name_is_no_obstacle() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut content = Content::new();
+    content.bytes(b"x");
+    for name in ["n".repeat(255), format!("{}ß", "n".repeat(253)), "ß".repeat(127)] {
+        let target = dir.path().join(name);
+        write_file(&content, &[], &[], &target, WriteOptions::default()).unwrap();
+        write_stream(&target, false, |out| out.write_all(b"y")).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"y");
+    }
+}
+
+#[test]
+fn what_is_made_bit_by_bit_appears_complete_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    write_stream(&target, false, |out| out.write_all(&[1; 100_000])).unwrap();
+    let e = write_stream(&target, false, |out| {
+        out.write_all(&[2; 100_000])?;
+        Err(io::Error::other("no more"))
+    });
+    assert!(e.unwrap_err().to_string().contains("no more"));
+    assert_eq!(fs::read(&target).unwrap(), [1; 100_000]);
+    assert_eq!(leftovers(dir.path()), 1);
 }
 
 #[cfg(target_os = "linux")]

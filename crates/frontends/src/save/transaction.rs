@@ -13,7 +13,10 @@
 //! while the other is about to refer to it. So steps 2 to 4 happen under an advisory lock of the directory, where the file
 //! system has such locks.
 
-use super::{target::Staged, unfinished::Names};
+use super::{
+    target::{Staged, directory_of},
+    unfinished::Names,
+};
 use crate::{
     FrontendError,
     bytes::{MappedFile, Source},
@@ -23,6 +26,12 @@ use std::{
     io,
     path::{Path, PathBuf},
 };
+#[cfg(unix)]
+use std::{sync::mpsc, thread, time::Duration};
+
+/// How long a wait for another run is before it is told.
+#[cfg(unix)]
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// External data that gets its name right before the document that refers to it.
 #[derive(Default)]
@@ -63,7 +72,7 @@ impl Transaction {
             let same = || holds(&path, &Source::File(MappedFile::open(staged.path())?.into()));
             match taken(&path, same).map_err(|e| FrontendError::io("read", &path, e))? {
                 Taken::No | Taken::Same => return Ok(path),
-                Taken::Other => {}
+                Taken::Other(_) => {}
             }
         }
         Err(FrontendError::io(
@@ -84,12 +93,31 @@ impl Transaction {
                 self.present.push(path.to_path_buf());
                 Ok(true)
             }
-            Taken::Other => {
-                let e = io::ErrorKind::AlreadyExists;
-                let e = io::Error::new(e, "another file of that name holds other data");
+            Taken::Other(what) => {
+                let e = format!("{what} is there; write into another directory, or {WAY_OUT}");
+                let e = io::Error::new(io::ErrorKind::AlreadyExists, e);
                 Err(FrontendError::io("copy external data to", path, e))
             }
         }
+    }
+
+    /// Whether a file of external data is at or below the document's directory, as far as its own is there: links may lead out
+    /// of it, where no reader looks.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn stays_within(directory: &Path, path: &Path) -> Result<(), FrontendError> {
+        let failed = |e| FrontendError::io("copy external data to", path, e);
+        let mut there = directory_of(path);
+        while fs::symlink_metadata(there).is_err() {
+            there = directory_of(there);
+        }
+        let real = there.canonicalize().map_err(failed)?;
+        if !real.starts_with(directory.canonicalize().map_err(failed)?) {
+            let e = format!("`{}` leads out of the output's directory; {WAY_OUT}", there.display());
+            return Err(failed(io::Error::other(e)));
+        }
+        Ok(())
     }
 
     /// Makes the directory of a file of external data.
@@ -184,11 +212,15 @@ impl Drop for Transaction {
     }
 }
 
+/// What takes no copies of data files.
+pub(crate) const WAY_OUT: &str = "take the data along with --external=single or inline";
+
 /// What is at a path.
 enum Taken {
     No,
     Same,
-    Other,
+    /// What it is instead.
+    Other(&'static str),
 }
 
 /// Only a file that a reader of external data accepts can stand for another one.
@@ -203,7 +235,21 @@ fn taken(path: &Path, same: impl FnOnce() -> io::Result<bool>) -> io::Result<Tak
     let single = std::os::unix::fs::MetadataExt::nlink(&metadata) == 1;
     #[cfg(not(unix))]
     let single = true;
-    Ok(if metadata.is_file() && single && same()? { Taken::Same } else { Taken::Other })
+    Ok(if metadata.is_symlink() {
+        Taken::Other("a symbolic link, which readers of external data refuse,")
+    } else if metadata.is_dir() {
+        Taken::Other("a directory")
+    } else if !metadata.is_file() {
+        Taken::Other("what is no regular file")
+    } else if !single {
+        Taken::Other(
+            "a file with several names (hard links), which readers of external data refuse,",
+        )
+    } else if same()? {
+        Taken::Same
+    } else {
+        Taken::Other("a file of that name with other data")
+    })
 }
 
 fn holds(path: &Path, source: &Source) -> io::Result<bool> {
@@ -233,16 +279,41 @@ fn lock(directory: &Path) -> io::Result<Option<File>> {
         io::Errno,
     };
     let file = File::open(directory)?;
-    loop {
-        match flock(&file, FlockOperation::LockExclusive) {
-            Ok(()) => return Ok(Some(file)),
+    let take = |how| loop {
+        match flock(&file, how) {
             Err(Errno::INTR) => {}
-            Err(error) => {
-                tracing::debug!(directory = %directory.display(), %error, "the directory cannot be locked");
-                return Ok(None);
-            }
+            other => break other,
         }
-    }
+    };
+    let taken = match take(FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => telling(directory, || take(FlockOperation::LockExclusive)),
+        other => other,
+    };
+    Ok(match taken {
+        Ok(()) => Some(file),
+        Err(error) => {
+            tracing::debug!(directory = %directory.display(), %error, "the directory cannot be locked");
+            None
+        }
+    })
+}
+
+/// Waits, and says so if it takes longer than a moment.
+#[cfg(unix)]
+fn telling<T>(directory: &Path, wait: impl FnOnce() -> T) -> T {
+    let (done, over) = mpsc::channel::<()>();
+    let tell = move || {
+        if over.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("waiting for another run that writes into `{}`", directory.display());
+        }
+    };
+    thread::scope(|scope| {
+        // A wait that nobody tells of is a wait all the same.
+        let _ = thread::Builder::new().spawn_scoped(scope, tell);
+        let waited = wait();
+        drop(done);
+        waited
+    })
 }
 
 #[cfg(not(unix))]

@@ -11,7 +11,10 @@ use normfold_ir::{
     Attribute, BinaryKind, DType, Graph, GraphRole, Module, OpId, OpKind, Value,
     text::{self, PrintOptions},
 };
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 fn import(text: &str) -> Result<Module, FrontendError> {
     KerasDocument::from_bytes(text.as_bytes(), &OpenOptions::default()).map(|(_, m)| m)
@@ -456,4 +459,37 @@ fn capabilities_and_saving() {
     let error = document.save(&changed, &path, SaveOptions::default());
     let error = error.expect_err("not supported").to_string();
     assert!(error.contains("without its weights"), "{error}");
+}
+
+/// Two files, neither of which is lost to the other.
+#[test]
+fn architecture_and_weights_stay_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/keras");
+    let [k, w] = ["branches.json", "branches.weights.h5"].map(|name| {
+        fs::copy(models.join(name), dir.path().join(name)).unwrap();
+        dir.path().join(name)
+    });
+    let before = [&k, &w].map(|path| fs::read(path).unwrap());
+    let options = OpenOptions::default().weights(w.clone());
+    let (document, module) = KerasDocument::open(&k, &options).unwrap();
+    let save = |target: &Path, weights: Option<&Path>| {
+        let mut how = SaveOptions::default();
+        how.weights = weights;
+        document.save(&module, target, how)
+    };
+    let new = dir.path().join("new.json");
+    let round = dir.path().join("../").join(dir.path().file_name().unwrap()).join("new.json");
+    for (target, weights) in
+        [(&w, None), (&w, Some(&new)), (&new, Some(&k)), (&new, Some(&new)), (&new, Some(&round))]
+    {
+        let e = save(target, weights.map(|p| &**p)).unwrap_err().to_string();
+        assert!(e.contains("would be one file") || e.contains("of the input"), "{e}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+    save(&k, None).unwrap();
+    save(&new, Some(&w)).unwrap();
+    save(&new, None).unwrap();
+    assert_eq!(before, [&k, &w].map(|path| fs::read(path).unwrap()));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
 }

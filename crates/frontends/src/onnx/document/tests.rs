@@ -517,5 +517,6 @@ fn opset_limits_are_errors() {
 }
 
 mod bodies;
+mod carried;
 mod files;
 mod types;

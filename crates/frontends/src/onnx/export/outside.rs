@@ -7,16 +7,30 @@ use super::{
 use crate::{
     FrontendError,
     onnx::{
-        model::{AttributeKind, Origin, Storage, TensorView},
+        model::{AttributeKind, Origin},
+        relocate::Found,
         writer::tensor::Outside,
     },
     save::Content,
 };
-use normfold_ir::{ConstId, DType, IdMap, OpId, OpKind};
+use normfold_ir::{ConstId, ConstPool, DType, IdMap, OpId, OpKind};
 use std::collections::BTreeSet;
 
 /// Tensors below this stay in the model file.
 const SMALL: u64 = 1 << 10;
+
+/// Elements of the longest list of floats that engines read while they load: scales and regions of a Resize, bounds of a Range.
+const SHORT: u64 = 16;
+
+/// Whether a constant is, by its type and extents, one that engines read while they load, when data outside is not there yet:
+/// a shape, axes, pads, bounds, scales. Which op reads it does not decide: it may be on the other side of a call or a body.
+fn is_short_list(pool: &ConstPool, entry: ConstId) -> bool {
+    if pool.byte_len(entry) >= SMALL {
+        return false;
+    }
+    let dtype = pool.dtype(entry);
+    !dtype.is_float() || (pool.dims(entry).len() <= 1 && pool.count(entry) <= SHORT)
+}
 
 /// Which tensors have their data outside the document.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,9 +39,10 @@ pub enum ExternalData {
     /// the document would pass protobuf's 2 GiB, everything from 1 KiB on goes there.
     #[default]
     Keep,
-    /// Those of that many bytes and more, all in one new file; all others are in the document.
+    /// Those of that many bytes and more, all in one new file; all others are in the document, and with them short lists: what
+    /// engines read while they load.
     Above(u64),
-    /// None, but for tensors in attributes of ops other than Constant, which stay where they are.
+    /// None, but for sparse tensors and those in attributes of ops other than Constant, which stay where they are.
     Inline,
 }
 
@@ -35,6 +50,9 @@ impl ExternalData {
     /// Every tensor from 1 KiB on, all in one new file.
     pub const SINGLE: Self = ExternalData::Above(SMALL);
 }
+
+/// The field of a model that has what training needs.
+const TRAINING_INFO: u32 = 20;
 
 /// What moves into the new file.
 #[derive(Clone, Copy)]
@@ -142,7 +160,10 @@ impl NewFile {
         least: u64,
     ) -> bool {
         let pool = export.weights.pool;
-        if pool.dtype(entry) == DType::Str || pool.byte_len(entry) < least.max(1) {
+        if pool.dtype(entry) == DType::Str
+            || pool.byte_len(entry) < least.max(1)
+            || is_short_list(pool, entry)
+        {
             return false;
         }
         let offset = self.len.next_multiple_of(ALIGNMENT);
@@ -178,19 +199,12 @@ impl NewFile {
     }
 }
 
-/// Locations that the records which stay as they are still name.
+/// Locations that the records which stay as they are still name, those of training included.
 pub(crate) fn locations(
     export: &Export<'_>,
     gone: &Destinations,
 ) -> Result<BTreeSet<String>, FrontendError> {
-    let mut found = BTreeSet::new();
-    let mut note = |tensor: &TensorView<'_>| {
-        if let Storage::External(entries) = &tensor.storage {
-            found.extend(
-                entries.iter().filter(|(k, _)| *k == "location").map(|(_, v)| (*v).to_owned()),
-            );
-        }
-    };
+    let (found, model) = (Found::default(), export.model);
     for plan in export.plans.iter().flatten() {
         let stays = |number: u32, op: OpId| match plan.graph.kind(op) {
             OpKind::Constant(c) => {
@@ -199,32 +213,49 @@ pub(crate) fn locations(
             }
             _ => true,
         };
-        for i in 0..plan.table().initializers.len() as u32 {
-            let origin = Origin::Initializer(i);
+        let (view, table) = (plan.view, plan.table());
+        for (i, rec) in table.initializers.iter().enumerate() {
+            let origin = Origin::Initializer(i as u32);
             let stays = match plan.op(origin) {
-                Some(op) => stays(plan.table().number(origin), op),
-                None => plan.kept.contains(&i),
+                Some(op) => stays(table.number(origin), op),
+                None => plan.kept.contains(&(i as u32)),
             };
             if stays {
-                note(&plan.view.initializer(i as usize)?);
+                found.tensor(model.content(*rec)?)?;
             }
         }
-        for i in 0..plan.table().nodes.len() as u32 {
+        for (i, rec) in table.sparse_initializers.iter().enumerate() {
+            let origin = Origin::SparseInitializer(i as u32);
+            if plan.op(origin).is_some_and(|op| stays(table.number(origin), op)) {
+                found.sparse(model.content(*rec)?)?;
+            }
+        }
+        for i in 0..table.nodes.len() as u32 {
             if !plan.op(Origin::Node(i)).is_some_and(|op| stays(i, op)) {
                 continue;
             }
-            for a in plan
-                .view
-                .node(i as usize)?
-                .attributes
-                .iter()
-                .filter(|a| a.kind == AttributeKind::Tensor)
-            {
-                if let Some(t) = a.tensor()? {
-                    note(&t);
-                }
+            // Bodies have plans of their own.
+            for a in view.node(i as usize)?.attributes.iter().filter(|a| holds_tensors(a.kind)) {
+                found.attribute(a.content)?;
             }
         }
     }
-    Ok(found)
+    for function in &model.table.functions {
+        for rec in &function.attribute_defaults {
+            found.attribute(model.content(*rec)?)?;
+        }
+    }
+    let mut fields = model.document().fields();
+    while let Some(f) = fields.next()? {
+        if f.number == TRAINING_INFO {
+            found.training(f.bytes()?)?;
+        }
+    }
+    Ok(found.take())
+}
+
+/// Whether tensors stand in the attribute itself.
+fn holds_tensors(kind: AttributeKind) -> bool {
+    use AttributeKind::*;
+    matches!(kind, Tensor | Tensors | SparseTensor | SparseTensors | Undefined)
 }
