@@ -6,7 +6,7 @@ use crate::{
     layers::layers,
     report::census,
     reproducer,
-    verify::{Engine, Reference, Verification, VerifyError, VerifyOptions},
+    verify::{Engine, Reference, Remedy, Verification, VerifyError, VerifyOptions},
 };
 use normfold_frontends::{FrontendError, onnx::ExternalData, save::Progress};
 use normfold_ir::{CancelToken, Module, OpKind, Remark, RemarkArg, RemarkKind};
@@ -465,6 +465,7 @@ impl Driver {
                     None => VerifyError::CannotVerify {
                         model: output.display().to_string(),
                         why: "it is no regular file, and would be written first".to_owned(),
+                        remedy: Remedy::NONE,
                     }
                     .into(),
                 })

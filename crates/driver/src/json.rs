@@ -256,10 +256,23 @@ pub fn verification(found: &Verification) -> Value {
     };
     json!({
         "equal": found.passed(),
+        "interface": null,
         "engine": found.engine,
         "samples": found.samples,
         "inputs": found.inputs.iter().map(input).collect::<Vec<_>>(),
         "outputs": found.outputs.iter().map(output).collect::<Vec<_>>(),
+    })
+}
+
+/// What is said where nothing was run: the models take or give different things.
+pub fn different_interfaces(difference: &str) -> Value {
+    json!({
+        "equal": false,
+        "interface": difference,
+        "engine": null,
+        "samples": 0,
+        "inputs": [],
+        "outputs": [],
     })
 }
 

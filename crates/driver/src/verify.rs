@@ -9,6 +9,7 @@
 mod compare;
 mod inputs;
 mod interface;
+mod model;
 mod npz;
 #[cfg(feature = "ort")]
 mod ort;
@@ -24,7 +25,7 @@ pub use inputs::FREE_EXTENT;
 
 use crate::{ModelSource, Opened};
 use interface::Interface;
-use normfold_ir::{DType, Module, OpId, OpKind, Tensor, Type};
+use normfold_ir::{DType, Dim, Module, Tensor, Type};
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -40,6 +41,12 @@ pub trait Engine {
     /// The float type that it computes in where a model says `dtype`, which decides what difference passes.
     fn arithmetic(&self, dtype: DType) -> DType {
         dtype
+    }
+
+    /// Why running a model would not tell what it computes, where the engine computes something else than it says.
+    fn objection(&self, module: &Module) -> Option<String> {
+        let _ = module;
+        None
     }
 
     /// Runs a model on every sample, unoptimized, and gives the outputs of each in the order of `request.outputs`.
@@ -94,6 +101,28 @@ pub struct VerifyOptions {
     pub tolerance: Option<f64>,
 }
 
+/// What may lead to a verdict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Remedy {
+    /// Other inputs.
+    pub inputs: bool,
+    /// ONNX Runtime.
+    pub ort: bool,
+}
+
+impl Remedy {
+    /// Whatever one does.
+    pub const NONE: Self = Self { inputs: false, ort: false };
+    /// Other inputs.
+    pub const INPUTS: Self = Self { inputs: true, ort: false };
+
+    /// The same in another engine, where `engine` is not the one that runs nearly everything.
+    fn or_other_than(self, engine: &dyn Engine) -> Self {
+        Self { ort: engine.name() != "onnxruntime", ..self }
+    }
+}
+
 /// Why there is no verdict, or why it is clear without running anything.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -105,6 +134,8 @@ pub enum VerifyError {
         model: String,
         /// What is missing.
         why: String,
+        /// What may help.
+        remedy: Remedy,
     },
     /// The models take or give different things.
     #[error("`{first}` and `{second}` have different interfaces: {difference}")]
@@ -171,6 +202,8 @@ pub struct Reference {
     /// Sample by sample.
     inputs: Vec<Sample>,
     outputs: Vec<Vec<Tensor>>,
+    /// Whether the engine computes in a narrower type than the model.
+    narrowed: bool,
     /// The largest difference of each output, relative to its largest magnitude.
     tolerances: Vec<f64>,
 }
@@ -179,21 +212,18 @@ impl Reference {
     /// Runs a model. Call it before passes change the module.
     ///
     /// # Errors
-    /// The engine cannot run the model, the options do not fit it, or no element of its outputs is finite.
+    /// The engine cannot run the model, or the options do not fit it.
     pub fn new(
         engine: &dyn Engine,
         opened: &Opened,
         options: &VerifyOptions,
     ) -> Result<Self, VerifyError> {
-        let cannot = |why: String| cannot_verify(opened.name(), why);
+        let cannot = |why: String| cannot_verify(opened.name(), why, Remedy::NONE);
         let interface = Interface::of(opened.module()).map_err(cannot)?;
         let inputs = inputs::for_interface(opened.name(), &interface, options)?;
         let outputs = run(engine, opened, &interface, &inputs)?;
-        let finite = |t: &Tensor| t.to_f64s().iter().any(|v| v.is_finite());
-        if !outputs.iter().flatten().any(finite) {
-            let why = "no element of its outputs is finite with these inputs; give others";
-            return Err(cannot(why.into()));
-        }
+        let narrowed = engine.arithmetic(DType::F64) != DType::F64
+            && model::has_type(opened.module(), DType::F64);
         let narrowest = narrowest_float(opened.module());
         let tolerances = outputs.iter().take(1).flatten().map(|t| {
             let of = [Some(t.dtype()), narrowest.filter(|_| t.dtype().is_float())];
@@ -201,20 +231,27 @@ impl Reference {
             options.tolerance.unwrap_or_else(|| types.map(default_tolerance).fold(0.0, f64::max))
         });
         let tolerances = tolerances.collect();
-        Ok(Self { name: opened.name().to_owned(), interface, inputs, outputs, tolerances })
+        Ok(Self {
+            name: opened.name().to_owned(),
+            interface,
+            inputs,
+            outputs,
+            narrowed,
+            tolerances,
+        })
     }
 
     /// Runs another model on the same inputs and compares what comes out.
     ///
     /// # Errors
-    /// Its interface is another one, or the engine cannot run it.
+    /// Its interface is another one, the engine cannot run it, or an output that does not differ proves nothing.
     pub fn compare(
         &self,
         engine: &dyn Engine,
         opened: &Opened,
     ) -> Result<Verification, VerifyError> {
-        let interface =
-            Interface::of(opened.module()).map_err(|why| cannot_verify(opened.name(), why))?;
+        let cannot = |why: String, remedy| cannot_verify(opened.name(), why, remedy);
+        let interface = Interface::of(opened.module()).map_err(|why| cannot(why, Remedy::NONE))?;
         if let Some(difference) = self.interface.difference(&interface) {
             let (first, second) = (self.name.clone(), opened.name().to_owned());
             return Err(VerifyError::Interface { first, second, difference });
@@ -226,14 +263,53 @@ impl Reference {
             Difference::of(name.clone(), pairs, tolerance)
         };
         let named = self.interface.outputs.iter().zip(&self.tolerances);
+        let differences: Vec<Difference> = named.enumerate().map(difference).collect();
+        // One that differs is a verdict, whatever the others are.
+        if differences.iter().all(Difference::passed) {
+            let outputs = differences.iter().zip(&self.interface.outputs);
+            for (d, (_, ty)) in outputs {
+                if let Some(why) = nothing_proven(d, ty) {
+                    return Err(cannot(why, Remedy::INPUTS));
+                }
+                if self.narrowed && d.non_finite > 0 {
+                    let why = format!(
+                        "output `{}` has elements that are NaN or infinite, which may be so because {} computes f64 in f32",
+                        d.name,
+                        engine.name()
+                    );
+                    return Err(cannot(why, Remedy::INPUTS.or_other_than(engine)));
+                }
+            }
+        }
         let inputs = self.inputs.first().into_iter().flatten();
         Ok(Verification {
             engine: engine.name().to_owned(),
             samples: self.inputs.len(),
             inputs: inputs.map(|(name, t)| (name.clone(), t.dtype(), t.dims().to_vec())).collect(),
-            outputs: named.enumerate().map(difference).collect(),
+            outputs: differences,
         })
     }
+}
+
+/// Why an output that is equal in both models says nothing about them: a damaged model may well give the same.
+fn nothing_proven(d: &Difference, ty: &Type) -> Option<String> {
+    let always_empty = ty
+        .tensor()
+        .and_then(|t| t.shape.as_ref())
+        .is_some_and(|shape| shape.iter().any(|dim| *dim == Dim::Known(0)));
+    if d.compared == 0 && d.non_finite == 0 {
+        let why = format!("output `{}` is empty with these inputs, which proves nothing", d.name);
+        return (!always_empty).then_some(why);
+    }
+    if d.compared == 0 {
+        return Some(format!(
+            "no element of output `{}` is finite with these inputs, which proves nothing",
+            d.name
+        ));
+    }
+    (d.dtype.is_float() && d.largest == 0.0).then(|| {
+        format!("output `{}` is 0 everywhere with these inputs, which proves nothing", d.name)
+    })
 }
 
 impl dyn Engine + '_ {
@@ -250,10 +326,18 @@ fn run(
     interface: &Interface,
     samples: &[Sample],
 ) -> Result<Vec<Vec<Tensor>>, VerifyError> {
-    let cannot = |why: String| cannot_verify(opened.name(), why);
+    let cannot = |why: String, remedy| cannot_verify(opened.name(), why, remedy);
     let Some(model) = opened.model_source() else {
-        return Err(cannot("engines read ONNX, and this is no ONNX model".into()));
+        let why = "engines read ONNX, and this is no ONNX model";
+        return Err(cannot(why.into(), Remedy::NONE));
     };
+    if let Some(place) = model::random(opened.module()) {
+        let why = format!("what {place} gives is random, another time at every run");
+        return Err(cannot(why, Remedy::NONE));
+    }
+    if let Some(why) = engine.objection(opened.module()) {
+        return Err(cannot(why, Remedy::NONE.or_other_than(engine)));
+    }
     let outputs: Vec<(Arc<str>, Option<DType>)> =
         interface.outputs.iter().map(|(name, ty)| (name.clone(), ty.dtype())).collect();
     let _entered = tracing::info_span!("engine", engine = engine.name()).entered();
@@ -262,18 +346,20 @@ fn run(
     let run = AssertUnwindSafe(|| engine.run(&request));
     let given = catch_unwind(run).unwrap_or_else(|panic| Err(Refusal::new(panicked(&*panic))));
     let given = given.map_err(|refusal| {
-        let at = refusal.node.as_deref().map(|node| place(opened.module(), node));
+        let at = refusal.node.as_deref().map(|node| model::node(opened.module(), node));
         let at = at.map_or_else(String::new, |at| format!("{at}: "));
         let free = interface.free_dims(samples.first().map_or(&[], Vec::as_slice));
         let free = match refusal.ran && !free.is_empty() {
             true => format!("; free dimensions were {free}"),
             false => String::new(),
         };
-        cannot(format!("{at}{} says: {}{free}", engine.name(), refusal.why))
+        let remedy = Remedy { inputs: refusal.ran, ..Remedy::NONE }.or_other_than(engine);
+        cannot(format!("{at}{} says: {}{free}", engine.name(), refusal.why), remedy)
     })?;
     let complete = |sample: &Vec<Tensor>| sample.len() == outputs.len();
     if given.len() != samples.len() || !given.iter().all(complete) {
-        return Err(cannot(format!("{} did not give every output", engine.name())));
+        let why = format!("{} did not give every output", engine.name());
+        return Err(cannot(why, Remedy::NONE.or_other_than(engine)));
     }
     Ok(given)
 }
@@ -284,21 +370,8 @@ fn panicked(payload: &dyn Any) -> String {
     format!("it panicked: {}", text.as_deref().unwrap_or("no message"))
 }
 
-fn cannot_verify(model: &str, why: String) -> VerifyError {
-    VerifyError::CannotVerify { model: model.to_owned(), why }
-}
-
-/// What and where a node is: `NonMaxSuppression "boxes"`.
-fn place(module: &Module, node: &str) -> String {
-    let found = module.graph_ids().find_map(|id| {
-        let g = module.graph(id);
-        let named = |&op: &OpId| g.op_name(op).is_some_and(|n| &**n == node);
-        g.ops().find(named).map(|op| match g.kind(op) {
-            OpKind::Opaque(o) => o.name.to_string(),
-            kind => kind.mnemonic().to_owned(),
-        })
-    });
-    found.map_or_else(|| format!("{node:?}"), |kind| format!("{kind} {node:?}"))
+fn cannot_verify(model: &str, why: String, remedy: Remedy) -> VerifyError {
+    VerifyError::CannotVerify { model: model.to_owned(), why, remedy }
 }
 
 /// The narrowest float type that a model computes in: of its constants, and of what it declares.

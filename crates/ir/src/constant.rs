@@ -7,6 +7,7 @@ mod embed;
 mod kernel;
 mod map;
 mod reader;
+mod work;
 
 pub use derived::{Derived, RoundingStats, Step};
 pub use elements::{decode_f64, encode_f64};
@@ -18,6 +19,7 @@ use crate::{ConstId, DType, IdMap, TensorType};
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
 use std::{fmt, hash::BuildHasher, io, ops::Range, sync::Arc};
+use work::Work;
 
 /// Random-access immutable bytes, e.g. a mapped file. I/O itself lives outside this crate.
 pub trait ByteSource: Send + Sync + fmt::Debug {
@@ -101,6 +103,7 @@ pub struct ConstPool {
     interned: IndexMap<Arc<Derived>, ConstId>,
     /// The last entry of each content that was added to be shared, by the hash of that.
     vectors: IdMap<u64, ConstId>,
+    work: Work,
 }
 
 /// Whether a [`Step::Scatter`] on a tensor of `count` elements is well formed; positions that are absent may be anything.
@@ -120,6 +123,14 @@ pub(crate) fn scatters(pool: &ConstPool, positions: ConstId, addends: ConstId, c
         && ascending
 }
 
+fn extents_of(ty: &TensorType) -> impl Iterator<Item = u64> + '_ {
+    ty.shape.iter().flat_map(|s| s.iter()).map(|d| d.known().unwrap_or(0))
+}
+
+fn count_of(ty: &TensorType) -> u64 {
+    extents_of(ty).product()
+}
+
 impl ConstPool {
     /// Adds an entry.
     ///
@@ -128,6 +139,7 @@ impl ConstPool {
     #[track_caller]
     pub fn add(&mut self, ty: TensorType, data: ConstData) -> ConstId {
         assert!(ty.static_dims().is_some(), "a constant has known extents, not {ty}");
+        self.work.grant(&data, || ty.dtype.bytes_for(count_of(&ty)).unwrap_or(0));
         self.entries.push(ConstEntry { ty, data });
         ConstId((self.entries.len() - 1) as u32)
     }
@@ -197,6 +209,18 @@ impl ConstPool {
         (0..self.entries.len() as u32).map(ConstId)
     }
 
+    /// How many elements may still be read, by all evaluators of this module together, before they refuse: what a model of
+    /// few bytes can make them compute has no bound otherwise. 2^27, 2^12 for every entry and 4 for every byte that is
+    /// stored, less what was read.
+    pub fn evaluation_left(&self) -> u64 {
+        self.work.left()
+    }
+
+    /// Counts reads of an evaluator.
+    pub(crate) fn spend_evaluation(&self, reads: u64) {
+        self.work.spend(reads);
+    }
+
     /// An entry.
     pub fn entry(&self, id: ConstId) -> &ConstEntry {
         &self.entries[id.index()]
@@ -219,12 +243,12 @@ impl ConstPool {
 
     /// The extents one by one.
     pub fn extents(&self, id: ConstId) -> impl Iterator<Item = u64> + '_ {
-        self.ty(id).shape.iter().flat_map(|s| s.iter()).map(|d| d.known().unwrap_or(0))
+        extents_of(self.ty(id))
     }
 
     /// The number of elements.
     pub fn count(&self, id: ConstId) -> u64 {
-        self.extents(id).product()
+        count_of(self.ty(id))
     }
 
     /// The number of bytes of the elements; 0 for strings.

@@ -70,9 +70,9 @@ pub use value::{Binding, ElementFn, Scalar, Tally, Tensor};
 
 use crate::{ConstId, ConstPool, DType, Graph, OpId, OpKind, Value};
 use index::Dims;
-use node::{Lazy, Node, NodeId, Planned, Reader, Site, Source, Stored};
+use node::{Lazy, Node, NodeId, Planned, Reader, Request, Site, Source, Stored};
 use smallvec::{SmallVec, smallvec};
-use std::{cell::Cell, collections::HashMap, fmt, rc::Rc, sync::Arc};
+use std::{collections::HashMap, fmt, rc::Rc, sync::Arc};
 use table::Table;
 
 /// How many ops deep [`Evaluator::element`] recurses.
@@ -84,6 +84,9 @@ const DECODE_WHOLE: u64 = 1 << 20;
 /// Values that most requests plan: room for them is made at once. For many more it would come from a slower part of the
 /// allocator.
 const FEW: usize = 9;
+
+/// What planning a value counts for, in reads of elements.
+const PLANNING: u64 = 8;
 
 enum Known {
     /// Being planned: met again, it is a cycle.
@@ -107,6 +110,9 @@ pub struct Evaluator<'a> {
     held: u64,
     limit: u64,
     work_limit: u64,
+    /// What is left of the module's budget when requests are refused; `None` where none is.
+    reserve: Option<u64>,
+    request: Request<'a>,
     rounded: bool,
 }
 
@@ -133,7 +139,9 @@ impl<'a> Evaluator<'a> {
             bound: 0,
             held: 0,
             limit: 1 << 26,
-            work_limit: 1 << 34,
+            work_limit: 1 << 26,
+            reserve: Some(0),
+            request: Request::new(),
             rounded: false,
         }
     }
@@ -144,10 +152,41 @@ impl<'a> Evaluator<'a> {
         self
     }
 
-    /// How many elements one request may read. Default 2^34. An element whose cost is exponential in the depth (a value
-    /// added to itself again and again) ends here.
+    /// How many elements one request may read. Default 2^26. All evaluators of a module have a budget together besides, which
+    /// the pool of its constants keeps ([`ConstPool::evaluation_left`]).
     pub fn with_work_limit(mut self, reads: u64) -> Self {
         self.work_limit = reads;
+        self
+    }
+
+    /// Leaves so many reads of the module's budget to others.
+    pub fn with_reserve(mut self, reads: u64) -> Self {
+        self.reserve = Some(reads);
+        self
+    }
+
+    /// Is not refused anything where the module's budget is used up: for what must be known once it is begun.
+    pub fn beyond_budget(mut self) -> Self {
+        self.reserve = None;
+        self
+    }
+
+    /// An evaluator of the same graph, within the same limits, with nothing bound.
+    pub fn unbound(&self) -> Self {
+        Self {
+            captured: self.captured,
+            limit: self.limit,
+            work_limit: self.work_limit,
+            reserve: self.reserve,
+            rounded: self.rounded,
+            ..Self::new(self.graph, self.pool)
+        }
+    }
+
+    /// Has that tally count the reads of what is bound to be counted. Call it before that is bound; what the function of a
+    /// binding counts itself, it has to count here too.
+    pub fn with_tally(mut self, tally: &'a Tally) -> Self {
+        self.request.tally = Some(tally);
         self
     }
 
@@ -179,13 +218,14 @@ impl<'a> Evaluator<'a> {
             Binding::Sample { dtype, dims, seed } => {
                 (dtype, Dims::from_vec(dims), Source::Sample(seed))
             }
-            Binding::Stored { entry, tally } => {
-                let stored = Stored::new(v, entry, tally);
+            Binding::Stored { entry, counted } => {
+                let stored = Stored::new(v, entry, self.request.tally.filter(|_| counted));
                 (self.pool.dtype(entry), self.extents(entry), Source::Const(stored))
             }
         };
         self.known.truncate(self.bound);
         self.nodes.truncate(self.bound);
+        self.request.forget();
         self.held = 0;
         let count = index::count(&dims);
         let node = Node { dtype, dims, count: count.unwrap_or(u64::MAX), source };
@@ -242,7 +282,10 @@ impl<'a> Evaluator<'a> {
         }
         let linear = index.iter().zip(&node.dims).fold(0, |at, (i, d)| at * d + i);
         self.numeric(n)?;
-        self.reader(&Cell::new(self.work_limit)).get(n, linear)
+        self.begin(false)?;
+        let element = self.reader().get(n, linear);
+        self.pool.spend_evaluation(self.request.spent());
+        element
     }
 
     /// The whole value. What it is computed from is computed whole first, and kept.
@@ -258,13 +301,30 @@ impl<'a> Evaluator<'a> {
         &self.nodes[n.0 as usize]
     }
 
-    fn reader<'r>(&'r self, work: &'r Cell<u64>) -> Reader<'r, 'a> {
+    /// Begins a request.
+    fn begin(&self, whole: bool) -> Result<(), EvalError> {
+        let limit = match self.reserve {
+            Some(reserve) => self.work_limit.min(self.left(reserve)?),
+            None => self.work_limit,
+        };
+        self.request.begin(limit, whole);
+        Ok(())
+    }
+
+    /// What is left of the module's budget beyond a reserve.
+    fn left(&self, reserve: u64) -> Result<u64, EvalError> {
+        match self.pool.evaluation_left().saturating_sub(reserve) {
+            0 => Err(EvalError::Exhausted),
+            left => Ok(left),
+        }
+    }
+
+    fn reader(&self) -> Reader<'_, 'a> {
         Reader {
             nodes: &self.nodes,
             graph: self.graph,
             pool: self.pool,
-            work,
-            work_limit: self.work_limit,
+            request: &self.request,
             depth: MAX_DEPTH,
             rounded: self.rounded,
         }
@@ -287,13 +347,19 @@ impl<'a> Evaluator<'a> {
         if let Some(&Known::Node(n)) = self.known.get(v) {
             return Ok(n);
         }
+        if let Some(reserve) = self.reserve {
+            self.left(reserve)?;
+        }
+        let planned = self.nodes.len();
         let mut stack: SmallVec<[Value; FEW]> = smallvec![v];
         while let Some(&v) = stack.last() {
             if let Err(e) = self.step(v, &mut stack) {
                 self.known.retain(|_, known| !matches!(known, Known::Open));
+                self.pool.spend_evaluation((self.nodes.len() - planned) as u64 * PLANNING);
                 return Err(e);
             }
         }
+        self.pool.spend_evaluation((self.nodes.len() - planned) as u64 * PLANNING);
         match self.known.get(v) {
             Some(&Known::Node(n)) => Ok(n),
             _ => Err(EvalError::Cycle(self.op_label(v.op))),
@@ -396,7 +462,13 @@ impl<'a> Evaluator<'a> {
 
     /// A planned value as a whole tensor, its operands first. No recursion.
     fn whole(&mut self, n: NodeId) -> Result<Arc<Tensor>, EvalError> {
-        let work = Cell::new(self.work_limit);
+        self.begin(true)?;
+        let tensor = self.whole_within(n);
+        self.pool.spend_evaluation(self.request.spent());
+        tensor
+    }
+
+    fn whole_within(&mut self, n: NodeId) -> Result<Arc<Tensor>, EvalError> {
         let mut stack = vec![(n, false)];
         while let Some((m, operands_done)) = stack.pop() {
             let node = self.node(m);
@@ -424,7 +496,7 @@ impl<'a> Evaluator<'a> {
                 return Err(EvalError::TooLarge { elements, limit: self.limit });
             }
             self.numeric(m)?;
-            let reader = self.reader(&work);
+            let reader = self.reader();
             let tensor = Tensor::collect(node.dtype, &node.dims, node.count, |i| reader.get(m, i))?;
             self.held = elements;
             self.nodes[m.0 as usize].source = Source::Tensor(Arc::new(tensor));

@@ -5,7 +5,7 @@ use normfold_ir::{
     ElementMap, EvalError, Evaluator, Expand, Gather, Graph, GraphRole, Identity, OpKind, OpSpec,
     Opaque, Parameter, Quantize, Range, Reshape, Scalar, Shape, Step, Tensor, TensorType, Type,
     UnaryKind, Value, Where,
-    eval::{Binding, MAX_DEPTH},
+    eval::{Binding, MAX_DEPTH, Tally},
 };
 
 fn graph() -> Graph {
@@ -104,6 +104,32 @@ fn an_exponential_element_ends_at_the_work_limit() {
     ev.bind(x, floats(&[1.0]));
     assert!(matches!(ev.element(y, &[0]), Err(EvalError::TooMuchWork { limit: 10_000 })));
     assert_eq!(ev.tensor(y).unwrap().to_f64s(), [1.0]);
+}
+
+/// An element that is shared is computed once, and what is read for it counts as often as it is read.
+#[test]
+fn shared_elements_are_computed_once() {
+    let (mut g, mut pool) = (graph(), ConstPool::default());
+    let c = constant(&mut g, &mut pool, &[2], &[1.0, -3.0]);
+    let entry = pool.add_f64(DType::F32, &[2], &[1.0, -3.0]);
+    let mut doubled = vec![c];
+    for i in 0..100 {
+        doubled.push(add(&mut g, BinaryKind::Add, &[doubled[i], doubled[i]]));
+    }
+    let tally = Tally::default();
+    let mut ev = Evaluator::new(&g, &pool).with_tally(&tally);
+    ev.bind(c, Binding::Stored { entry, counted: true });
+    for times in [3, 24, 60, 100] {
+        let y = ev.element(doubled[times], &[1]).unwrap().to_f64();
+        let power = 2f64.powi(times as i32);
+        assert_eq!(y, -3.0 * power);
+        let (magnitude, reads) = tally.take();
+        assert_eq!(magnitude, 3.0 * power);
+        assert_eq!(reads, 1u64.checked_shl(times as u32).unwrap_or(u64::MAX));
+    }
+    // What was bound since holds.
+    ev.bind(c, floats(&[0.0, 5.0]));
+    assert_eq!(ev.element(doubled[60], &[1]).unwrap().to_f64(), 5.0 * 2f64.powi(60));
 }
 
 #[test]

@@ -10,7 +10,7 @@
 use crate::Constness;
 use normfold_ir::{
     ConstPool, DType, Graph, KernelOrder, OpId, OpKind, RemarkArg, Value,
-    eval::{Binding, Evaluator},
+    eval::{Binding, Evaluator, Tally},
 };
 
 /// How well a rewrite agrees with what was before.
@@ -131,13 +131,36 @@ pub(crate) fn own_factor(g: &Graph, op: OpId) -> f64 {
     }
 }
 
-/// An evaluator of a graph, on the sample's data in the place of values of those extents.
+/// What of the module's budget for evaluations is left to what must be found out once a rewrite is made.
+const RESERVE: u64 = 1 << 24;
+
+/// How many elements may be read for one of the sample after a rewrite: several times of what may be before, so that what could
+/// be sampled can be compared.
+const MOST_AFTER: u64 = 1 << 28;
+
+/// On which side of a rewrite a path is evaluated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// What costs too much is refused: there is no rewrite then.
+    Before,
+    /// It is compared.
+    After,
+}
+
+/// An evaluator of a graph, on the sample's data in the place of values of those extents. The tally counts the reads of
+/// constants that are bound to be counted.
 pub(crate) fn evaluator<'a>(
     (g, pool, known): (&'a Graph, &'a ConstPool, &'a Constness),
+    side: Side,
     data: &[(Value, Vec<u64>)],
     dtype: DType,
+    tally: &'a Tally,
 ) -> Evaluator<'a> {
-    let mut e = Evaluator::new(g, pool).with_captured(known.all_captured());
+    let e = Evaluator::new(g, pool).with_captured(known.all_captured()).with_tally(tally);
+    let mut e = match side {
+        Side::Before => e.with_reserve(RESERVE),
+        Side::After => e.beyond_budget().with_work_limit(MOST_AFTER),
+    };
     for (k, (v, dims)) in data.iter().enumerate() {
         // Different values have different data.
         let seed = k as u64;

@@ -3,13 +3,13 @@
 use super::{
     ENGINE_RUNS, Failure,
     args::{EngineName, Format, JudgeArgs, VerifyArgs},
-    opt::read,
+    opt::{is_stdin, read},
     output::{BAD, FAINT, GOOD, Output, STRONG, Styled},
 };
 use crate::{
     Driver, DriverError,
-    ir::{DType, Tensor},
-    json::verification,
+    ir::{DType, Module, Tensor},
+    json::{different_interfaces, verification},
     verify::{
         Difference, Engine, Reference, Refusal, Request, Verification, VerifyError, VerifyOptions,
     },
@@ -24,6 +24,9 @@ use std::{
 
 /// Runs `verify`.
 pub(super) fn run(args: &VerifyArgs, out: &mut Output) -> Result<(), Failure> {
+    if is_stdin(&args.first) && is_stdin(&args.second) {
+        return Err(Failure::Usage("one of two models at most comes from standard input".into()));
+    }
     let engine = engine(&args.judge)?;
     let driver = Driver::new();
     let first = driver.open(read(&args.first, None)?)?;
@@ -32,18 +35,28 @@ pub(super) fn run(args: &VerifyArgs, out: &mut Output) -> Result<(), Failure> {
     let reference =
         Reference::new(&*engine, &first, &options(&args.judge)).map_err(DriverError::from)?;
     drop(first);
-    let found = reference.compare(&*engine, &second).map_err(DriverError::from)?;
-    match if args.json { Format::Json } else { args.format } {
-        Format::Json => {
-            let mut object = json!({
-                "schema": 1,
-                "normfold": env!("CARGO_PKG_VERSION"),
-                "first": names.0,
-                "second": names.1,
-            });
-            object["verification"] = verification(&found);
-            out.print(format_args!("{object:#}\n"))?;
+    let format = if args.json { Format::Json } else { args.format };
+    let print = |out: &mut Output, verification: serde_json::Value| {
+        let object = json!({
+            "schema": 1,
+            "normfold": env!("CARGO_PKG_VERSION"),
+            "first": names.0,
+            "second": names.1,
+            "verification": verification,
+        });
+        out.print(format_args!("{object:#}\n"))
+    };
+    let found = match reference.compare(&*engine, &second) {
+        Ok(found) => found,
+        Err(e) => {
+            if let (Format::Json, VerifyError::Interface { difference, .. }) = (format, &e) {
+                print(out, different_interfaces(difference))?;
+            }
+            return Err(DriverError::from(e).into());
         }
+    };
+    match format {
+        Format::Json => print(out, verification(&found))?,
         Format::Human if out.is_quiet() => {}
         Format::Human => {
             let mut text = Vec::new();
@@ -131,6 +144,10 @@ impl<E: Engine> Engine for Quietly<E> {
         self.0.arithmetic(dtype)
     }
 
+    fn objection(&self, module: &Module) -> Option<String> {
+        self.0.objection(module)
+    }
+
     fn run(&self, request: &Request<'_>) -> Result<Vec<Vec<Tensor>>, Refusal> {
         struct Running;
         impl Drop for Running {
@@ -212,10 +229,13 @@ pub(super) fn line(out: &mut impl Write, found: &Verification) -> io::Result<()>
 
 /// What to do where there is no verdict.
 pub(super) fn help(e: &VerifyError) -> Option<&'static str> {
-    match e {
-        VerifyError::CannotVerify { .. } => Some(
+    let VerifyError::CannotVerify { remedy, .. } = e else { return None };
+    match (remedy.inputs, remedy.ort) {
+        (true, true) => Some(
             "--dim=NAME=N and --inputs=FILE.npz give other inputs, --engine=ort another engine",
         ),
-        _ => None,
+        (true, false) => Some("--dim=NAME=N and --inputs=FILE.npz give other inputs"),
+        (false, true) => Some("--engine=ort is another engine"),
+        (false, false) => None,
     }
 }

@@ -1,7 +1,7 @@
 //! Values for the inputs of a model: made up from the input's name, or read from a file.
 
 use super::{
-    Sample, VerifyError, VerifyOptions, cannot_verify,
+    Remedy, Sample, VerifyError, VerifyOptions, cannot_verify,
     interface::{Interface, has_values},
     npz,
 };
@@ -11,8 +11,8 @@ use std::{path::Path, sync::Arc};
 /// The extent of dimensions that neither the model nor the options fix: a batch of two shows what one sample alone cannot.
 pub const FREE_EXTENT: u64 = 2;
 
-/// More elements than this are taken for a wrong extent.
-const LARGEST: u64 = 1 << 32;
+/// So many elements inputs may have together: made up they take 16 bytes each, and the engine what follows from them.
+const LARGEST: u64 = 1 << 27;
 
 /// Samples of made-up values. In the second every boolean is what it was not in the first: both branches of an If run.
 const SAMPLES: u64 = 2;
@@ -27,19 +27,26 @@ pub(super) fn for_interface(
     if let Some(path) = &options.inputs {
         return Ok(vec![from_file(path, interface, options)?]);
     }
-    let value = |sample: u64, (name, ty): &(Arc<str>, TensorType)| {
-        let cannot = |why: String| cannot_verify(model, why);
+    let mut left = LARGEST * SAMPLES;
+    let mut value = |sample: u64, (name, ty): &(Arc<str>, TensorType)| {
+        let cannot = |why: String| cannot_verify(model, why, Remedy::INPUTS);
         let dims = extents(name, ty, options).ok_or_else(|| {
             cannot(format!("input `{name}` has no declared rank; give a value with --inputs"))
         })?;
-        let n = dims.iter().try_fold(1, |n: u64, &d| n.checked_mul(d)).filter(|&n| n <= LARGEST);
-        let n = n.ok_or_else(|| cannot(format!("input `{name}` would have extents {dims:?}")))?;
+        let n = dims.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).unwrap_or(u64::MAX);
+        left = left.checked_sub(n).ok_or_else(|| {
+            let needed = ty.dtype.bytes_for(n).unwrap_or(u64::MAX) as f64 / 1e9;
+            let extents: Vec<String> = dims.iter().map(u64::to_string).collect();
+            let extents = extents.join("x");
+            let more = format!("{LARGEST} elements are made up at most");
+            cannot(format!("input `{name}` of {extents} would need {needed:.1} GB; {more}"))
+        })?;
         if !has_values(ty.dtype) {
             let why = format!(
                 "input `{name}` is of type {}, of which no values can be made up",
                 ty.dtype
             );
-            return Err(cannot(why));
+            return Err(cannot_verify(model, why, Remedy::NONE));
         }
         Ok((name.clone(), made_up(name, sample, ty.dtype, &dims, n)))
     };
@@ -137,12 +144,14 @@ fn from_file(
         return Err(VerifyError::Dimension("extents come from the arrays of --inputs".into()));
     }
     let mut arrays = npz::read(path).map_err(wrong)?;
+    let there: Vec<String> = arrays.iter().map(|(n, _)| format!("`{n}`")).collect();
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
     let mut values = Vec::new();
     for (name, ty) in &interface.inputs {
-        let at = arrays.iter().position(|(n, _)| **n == **name).ok_or_else(|| {
-            let there: Vec<&str> = arrays.iter().map(|(n, _)| &**n).collect();
-            wrong(format!("no array `{name}`; there are: {}", there.join(", ")))
-        })?;
+        let at = arrays
+            .iter()
+            .position(|(n, _)| **n == **name)
+            .ok_or_else(|| wrong(format!("no array `{name}`; there are: {there}")))?;
         let (_, value) = arrays.swap_remove(at);
         let given = TensorType::of(value.dtype(), value.dims());
         if !normfold_ir::Type::from(given.clone()).compatible(&ty.clone().into()) {

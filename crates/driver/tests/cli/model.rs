@@ -48,6 +48,12 @@ pub(crate) fn ints(name: &str, values: &[u64]) -> Message {
     values.iter().fold(m, |m, &v| m.int(8, v)).int(20, 7)
 }
 
+/// An integer as an attribute of a node.
+#[cfg(feature = "verify")]
+pub(crate) fn int(name: &str, value: u64) -> Message {
+    Message::default().text(1, name).int(3, value).int(20, 2)
+}
+
 /// An f32 tensor's declaration.
 pub(crate) fn value(name: &str, dims: &[u64]) -> Message {
     let shape =

@@ -8,8 +8,8 @@ use super::{
     },
     external::ExternalFiles,
     import,
-    model::{GraphView, Model, ModelTable},
-    relocate::{self, Found, Names},
+    model::{GraphView, Model, ModelTable, Origin},
+    spell_out::{self, Changes, Found, Window, Windows},
     wire::Bytes,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         directory_of, resolve, shortened, watched, write_checked,
     },
 };
-use normfold_ir::{ConstId, Module, RoundingStats};
+use normfold_ir::{ConstId, Module, OpKind, RoundingStats};
 use std::{
     collections::BTreeSet,
     ffi::OsString,
@@ -191,23 +191,49 @@ impl OnnxDocument {
         Ok(found.take())
     }
 
-    /// The bytes of the document with its external data at other locations: `name` gives each that [`Self::external_files`]
-    /// has its new one. Offsets and lengths are spelled out.
+    /// A copy of the document for a reader that is particular: external data at other locations, `name` gives each that
+    /// [`Self::external_files`] has its new one, offsets and lengths spelled out; strides, dilations and pads that convolutions
+    /// and pools leave to their default spelled out as well; and the names of nodes, or else of their first outputs, with
+    /// `node_suffix` at the end. `None` where it would be the document as it is. `module` is what opening gave.
     ///
     /// # Errors
     /// The document cannot be read.
-    pub fn relocated(&self, name: &dyn Fn(&str) -> String) -> Result<Vec<u8>, FrontendError> {
+    pub fn spelled_out(
+        &self,
+        module: &Module,
+        name: &dyn Fn(&str) -> String,
+        node_suffix: Option<&str>,
+    ) -> Result<Option<Vec<u8>>, FrontendError> {
         let opened = self.external.opened();
         let names = |location: &str| {
             let source = opened.iter().find(|(known, _)| &**known == location)?;
             Some((name(location), source.1.len()))
         };
-        let content = relocate::model(Bytes::new(self.source.bytes(), 0), &Names::new(&names))?;
+        let mut windows = Windows::new();
+        for (table, id) in self.table.graphs.iter().zip(&self.imported.graphs) {
+            let Some(g) = id.map(|id| module.graph(id)) else { continue };
+            for op in g.ops() {
+                let window = match g.kind(op) {
+                    OpKind::Conv(c) => Window::Conv(c.x.spatial.into()),
+                    OpKind::ConvTranspose(c) => Window::Conv(c.x.spatial.into()),
+                    OpKind::Pool(p) => Window::Pool(p.x.spatial.into()),
+                    _ => continue,
+                };
+                if let Some(Origin::Node(i)) = g.origin(op).map(|n| table.origin(n)) {
+                    windows.insert((table.content.start, i), window);
+                }
+            }
+        }
+        let changes = Changes::new(&names).spelled_out(&windows, node_suffix);
+        let content = spell_out::model(Bytes::new(self.source.bytes(), 0), &changes)?;
+        if content.is_source(0..self.source.len()) {
+            return Ok(None);
+        }
         let mut bytes = Vec::new();
         content
             .write_to(std::slice::from_ref(&self.source), &mut bytes, WriteOptions::default())
             .map_err(|e| crate::save::explain(e, &self.names(), Path::new("output in memory")))?;
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
     fn names(&self) -> [PathBuf; 1] {

@@ -25,7 +25,7 @@ mod model;
 mod names;
 #[cfg(test)]
 mod proto;
-mod relocate;
+mod spell_out;
 mod types;
 mod wire;
 mod writer;

@@ -72,6 +72,9 @@ pub enum EvalError {
         /// The limit.
         limit: u64,
     },
+    /// All evaluators of the module together read more than [`crate::ConstPool::evaluation_left`] allows.
+    #[error("evaluations of this model have read more elements than all of them together may")]
+    Exhausted,
     /// A single element depends on a chain of more than [`super::MAX_DEPTH`] ops: bind a value in between, or ask for
     /// the whole tensor.
     #[error("one element depends on a chain of more than {} ops", super::MAX_DEPTH)]

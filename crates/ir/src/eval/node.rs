@@ -3,10 +3,10 @@
 use super::{
     ElementFn, EvalError, Evaluator, Scalar, Tally, Tensor, cast::Rounding, index::Dims, value,
 };
-use crate::{ConstError, ConstId, ConstPool, DType, ElementReader, Graph, OpId, Value};
+use crate::{ConstError, ConstId, ConstPool, DType, ElementReader, Graph, IdMap, OpId, Value};
 use smallvec::SmallVec;
 use std::{
-    cell::{Cell, OnceCell},
+    cell::{Cell, OnceCell, RefCell},
     rc::Rc,
     sync::Arc,
 };
@@ -16,6 +16,13 @@ const BLOCK: usize = 64;
 
 /// Where there are no more, room is made for so many: clearing it takes time too.
 const SHORT: usize = 8;
+
+/// After so many reads elements are remembered. Most requests end before, and to remember costs more than an op of few
+/// operands.
+const REMEMBER_AFTER: u64 = 1 << 16;
+
+/// So many are remembered at most: 48 bytes each.
+const MOST_REMEMBERED: usize = 1 << 18;
 
 /// So few are read one by one in less time.
 const FEW: u64 = 3;
@@ -83,15 +90,63 @@ pub(super) struct Node<'a> {
     pub(super) source: Source<'a>,
 }
 
+/// An element that was computed, and what was counted for it.
+#[derive(Clone, Copy)]
+struct Remembered {
+    value: Scalar,
+    magnitude: f64,
+    reads: u64,
+}
+
+/// What requests for elements have in common.
+pub(super) struct Request<'a> {
+    /// Reads that are left of the request that runs.
+    left: Cell<u64>,
+    limit: Cell<u64>,
+    /// With fewer reads left, what is computed is remembered: an element that others share costs as much again for each of
+    /// them, and so on, which is exponential in the depth.
+    long: Cell<u64>,
+    memory: RefCell<IdMap<(u32, u64), Remembered>>,
+    /// Who counts the reads of what is bound so.
+    pub(super) tally: Option<&'a Tally>,
+}
+
+impl Request<'_> {
+    pub(super) fn new() -> Self {
+        let [left, limit, long] = [const { Cell::new(0) }; 3];
+        Self { left, limit, long, memory: RefCell::default(), tally: None }
+    }
+
+    /// Begins one that may read so much; `whole` where no element is read of what is not held.
+    pub(super) fn begin(&self, limit: u64, whole: bool) {
+        self.left.set(limit);
+        self.limit.set(limit);
+        self.long.set(if whole { 0 } else { limit.saturating_sub(REMEMBER_AFTER) });
+    }
+
+    /// How much the last one read.
+    pub(super) fn spent(&self) -> u64 {
+        self.limit.get() - self.left.get()
+    }
+
+    /// Forgets what was computed.
+    pub(super) fn forget(&mut self) {
+        self.memory.get_mut().clear();
+    }
+
+    #[inline]
+    fn is_long(&self) -> bool {
+        self.left.get() < self.long.get()
+    }
+}
+
 /// Reads elements of planned values; what a formula sees of the evaluator.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'r, 'a> {
     pub(super) nodes: &'r [Node<'a>],
     pub(super) graph: &'a Graph,
     pub(super) pool: &'a ConstPool,
-    /// Reads that are left.
-    pub(super) work: &'r Cell<u64>,
-    pub(super) work_limit: u64,
+    pub(super) request: &'r Request<'a>,
     pub(super) depth: u32,
     /// Whether results of formulas are rounded to their element type.
     pub(super) rounded: bool,
@@ -101,12 +156,12 @@ impl<'r, 'a> Reader<'r, 'a> {
     /// Counts `steps` against the work limit: every read, and loops that may read nothing.
     #[inline]
     pub(super) fn spend(self, steps: u64) -> Result<(), EvalError> {
-        match self.work.get().checked_sub(steps) {
+        match self.request.left.get().checked_sub(steps) {
             Some(left) => {
-                self.work.set(left);
+                self.request.left.set(left);
                 Ok(())
             }
-            None => Err(EvalError::TooMuchWork { limit: self.work_limit }),
+            None => Err(EvalError::TooMuchWork { limit: self.request.limit.get() }),
         }
     }
 
@@ -114,10 +169,10 @@ impl<'r, 'a> Reader<'r, 'a> {
     #[inline]
     pub(super) fn get(self, n: NodeId, i: u64) -> Result<Scalar, EvalError> {
         self.spend(1)?;
-        let mut node = &self.nodes[n.0 as usize];
+        let (mut n, mut node) = (n, &self.nodes[n.0 as usize]);
         // A node that is the same as another is never the same as one that is itself only the same as a third.
         if let Source::Same(m) = node.source {
-            node = &self.nodes[m.0 as usize];
+            (n, node) = (m, &self.nodes[m.0 as usize]);
         }
         debug_assert!(i < node.count, "element {i} of {:?}", node.dims);
         match &node.source {
@@ -126,11 +181,46 @@ impl<'r, 'a> Reader<'r, 'a> {
             Source::Lazy(f) => Ok(f.get(&node.dims, i).of(node.dtype)),
             Source::Sample(seed) => Ok(Scalar::F(value::sample(*seed, i)).of(node.dtype)),
             Source::Same(m) => self.deeper()?.get(*m, i),
-            Source::Formula(f) => {
-                let x = f.element(self.deeper()?, i)?;
-                Ok(if self.rounded { rounded(x, node.dtype) } else { x })
-            }
+            Source::Formula(f) if self.request.is_long() => self.remembered(n, &**f, node.dtype, i),
+            Source::Formula(f) => self.computed(&**f, node.dtype, i),
         }
+    }
+
+    #[inline]
+    fn computed(self, f: &dyn Formula, dtype: DType, i: u64) -> Result<Scalar, EvalError> {
+        let x = f.element(self.deeper()?, i)?;
+        Ok(if self.rounded { rounded(x, dtype) } else { x })
+    }
+
+    /// The same, computed once. What is counted counts as often as it is read.
+    #[cold]
+    fn remembered(
+        self,
+        n: NodeId,
+        f: &dyn Formula,
+        dtype: DType,
+        i: u64,
+    ) -> Result<Scalar, EvalError> {
+        let Request { memory, tally, .. } = self.request;
+        let known = memory.borrow().get(&(n.0, i)).copied();
+        if let Some(known) = known {
+            if let Some(tally) = tally {
+                tally.add(known.magnitude, known.reads);
+            }
+            return Ok(known.value);
+        }
+        let before = tally.map_or((0.0, 0), Tally::take);
+        let value = self.computed(f, dtype, i)?;
+        let (magnitude, reads) = tally.map_or((0.0, 0), Tally::take);
+        if let Some(tally) = tally {
+            tally.add(before.0, before.1);
+            tally.add(magnitude, reads);
+        }
+        let mut memory = memory.borrow_mut();
+        if memory.len() < MOST_REMEMBERED {
+            memory.insert((n.0, i), Remembered { value, magnitude, reads });
+        }
+        Ok(value)
     }
 
     /// Element `i` of node `n` as a float.

@@ -182,12 +182,12 @@ pub enum Binding<'a> {
         /// Different seeds give different data.
         seed: u64,
     },
-    /// What an entry of the pool stores, every read of which is counted where there is a tally.
+    /// What an entry of the pool stores.
     Stored {
         /// The entry.
         entry: ConstId,
-        /// What is told of the reads.
-        tally: Option<&'a Tally>,
+        /// Whether every read counts in the evaluator's tally.
+        counted: bool,
     },
 }
 
@@ -233,8 +233,14 @@ impl Tally {
     /// Counts one element.
     #[inline]
     pub fn note(&self, x: f64) {
-        self.magnitude.set(self.magnitude.get() + x.abs());
-        self.reads.set(self.reads.get() + 1);
+        self.add(x.abs(), 1);
+    }
+
+    /// Counts elements whose magnitudes have that sum. Of what is read again and again there may be more than fit a u64.
+    #[inline]
+    pub(super) fn add(&self, magnitude: f64, reads: u64) {
+        self.magnitude.set(self.magnitude.get() + magnitude);
+        self.reads.set(self.reads.get().saturating_add(reads));
     }
 
     /// Counts each.
@@ -249,8 +255,7 @@ impl Tally {
         }
         let rest: f64 = rest.iter().map(|x| x.abs()).sum();
         let sum = sums.iter().sum::<f64>() + rest;
-        self.magnitude.set(self.magnitude.get() + sum);
-        self.reads.set(self.reads.get() + list.len() as u64);
+        self.add(sum, list.len() as u64);
     }
 
     /// The sum of the magnitudes and the number of the elements counted since the last call.

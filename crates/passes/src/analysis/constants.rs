@@ -191,10 +191,19 @@ impl<'a> Constants<'a> {
                 return Ok((self.pool.dtype(c.entry), dims));
             }
         }
-        self.with(v, true, |e, unknown| {
-            let ty = (e.dtype(v).map_err(unsupported)?, e.dims(v).map_err(unsupported)?);
-            if unknown.get() { Err(NotConstant::Depends { on: v.op }) } else { Ok(ty) }
-        })
+        self.with(v, true, |e, unknown| ty(e, unknown, v))
+    }
+
+    /// The same of values that `v` is computed from, at once: each of them alone would be as much work as `v`.
+    ///
+    /// # Errors
+    /// `v` is not constant.
+    pub fn types_behind(
+        &self,
+        v: Value,
+        values: &[Value],
+    ) -> Result<Vec<(DType, Vec<u64>)>, NotConstant> {
+        self.with(v, true, |e, unknown| values.iter().map(|&v| ty(e, unknown, v)).collect())
     }
 
     /// A short list of integers, each known or not.
@@ -284,14 +293,13 @@ impl<'a> Constants<'a> {
             return Err(reason);
         }
         let unknown = Cell::new(false);
-        let mut e =
-            Evaluator::new(self.graph, self.pool).with_limit(LARGEST).with_work_limit(1 << 26);
+        let mut e = Evaluator::new(self.graph, self.pool).with_limit(LARGEST);
         if rounded {
             e = e.rounded();
         }
         for op in self.bound(v)? {
             match self.known.captured(op) {
-                Some(entry) => e.bind(Value::new(op, 0), Bound::Stored { entry, tally: None }),
+                Some(entry) => e.bind(Value::new(op, 0), Bound::Stored { entry, counted: false }),
                 None => self.bind_shape(&mut e, op, &unknown)?,
             }
         }
@@ -359,6 +367,15 @@ impl<'a> Constants<'a> {
         e.bind(Value::new(op, 0), Bound::Lazy { dtype: DType::I64, dims: out, f });
         Ok(())
     }
+}
+
+fn ty(
+    e: &mut Evaluator<'_>,
+    unknown: &Cell<bool>,
+    v: Value,
+) -> Result<(DType, Vec<u64>), NotConstant> {
+    let ty = (e.dtype(v).map_err(unsupported)?, e.dims(v).map_err(unsupported)?);
+    if unknown.get() { Err(NotConstant::Depends { on: v.op }) } else { Ok(ty) }
 }
 
 fn whole(e: &mut Evaluator<'_>, unknown: &Cell<bool>, v: Value) -> Result<Tensor, NotConstant> {

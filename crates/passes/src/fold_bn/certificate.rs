@@ -7,7 +7,7 @@
 
 use super::{ask::Ask, cx::Cx, plan::Absorbed, reason::Role, resolve::resolve, search::Found};
 use crate::certify::{
-    self, Certificate, Compared, Demand, Reads, evaluator, own_factor, smallest, unit,
+    self, Certificate, Compared, Demand, Reads, Side, evaluator, own_factor, smallest, unit,
 };
 use normfold_ir::{
     ConstData, Conv, DType, Graph, IdSet, OpId, OpKind, Use, Value,
@@ -152,7 +152,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     }
     let dtype = plan.absorbed.first().map_or(DType::F32, |a| stored_type(cx, a.op));
     let tally = Tally::default();
-    let mut e = evaluator((g, pool, cx.known), &data, dtype);
+    let mut e = evaluator((g, pool, cx.known), Side::Before, &data, dtype, &tally);
     let absorbers: Vec<OpId> = plan.absorbed.iter().map(|a| a.op).collect();
     let derived = |entry| matches!(pool.entry(entry).data, ConstData::Derived(_));
     let readers: Vec<OpId> = plan.constants.iter().map(|a| a.op).collect();
@@ -208,7 +208,8 @@ pub(super) fn after(
     let _entered = tracing::debug_span!("certificate").entered();
     let Cx { g, pool, .. } = cx;
     let tally = Tally::default();
-    let mut e = evaluator((g, pool, cx.known), &sample.data, sample.dtype);
+    let at = (g, pool, cx.known);
+    let mut e = evaluator(at, Side::After, &sample.data, sample.dtype, &tally);
     let mut alpha = sample.amplification;
     for &op in sample.absorbers.iter().filter(|&&op| g.contains(op)) {
         // A linear op's factor of its product scales what a weight contributes.
@@ -279,7 +280,7 @@ fn watch<'a>(
         OpKind::Constant(c)
             if cx.is_fixed(c.binding) && pool.dtype(c.entry).is_arithmetic_float() =>
         {
-            e.bind(v, Binding::Stored { entry: c.entry, tally: Some(tally) });
+            e.bind(v, Binding::Stored { entry: c.entry, counted: true });
             return;
         }
         OpKind::Constant(_) | OpKind::Parameter(_) | OpKind::Identity(_) => {}
@@ -304,7 +305,7 @@ fn watch<'a>(
     {
         return;
     }
-    e.bind(v, Binding::Stored { entry: r.entry, tally: Some(tally) });
+    e.bind(v, Binding::Stored { entry: r.entry, counted: true });
 }
 
 /// The same of a weight that is dequantized: its rounding is that of its scale.
@@ -314,8 +315,7 @@ fn watch_integers<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, v: Value, tally: &'a Ta
     if !is_dequantized {
         return;
     }
-    let own = Evaluator::new(cx.g, cx.pool).with_captured(cx.known.all_captured());
-    let own = RefCell::new(own);
+    let own = RefCell::new(e.unbound());
     let f = Box::new(move |index: &[u64]| {
         let x = own.borrow_mut().element(v, index).map_or(f64::NAN, |x| x.to_f64());
         tally.note(x);

@@ -8,6 +8,11 @@ use crate::NotConstant;
 use normfold_ir::{
     ConstId, ElementMap, Graph, IdSet, MapTerm, OpId, OpKind, Use, Value, eval::Tensor,
 };
+use smallvec::{SmallVec, smallvec};
+
+/// Behind more transposes with reshapes between them a constant is taken for a computed one: whoever asks where an element is
+/// stored goes through all of them.
+const MOST_VIEWS: usize = 16;
 
 /// A value that is a constant.
 #[derive(Clone, Debug)]
@@ -64,8 +69,10 @@ pub(super) fn resolve(
     let g = cx.g;
     let Some(first) = g.operand(at.user, at.operand as usize) else { return Ok(None) };
     let (mut v, mut u) = (first, at);
-    let (mut exclusive, mut views) = (true, Vec::new());
-    let mut plain = true;
+    let (mut exclusive, mut plain) = (true, true);
+    let mut views: Vec<Transposes<'_>> = Vec::new();
+    // Whether only transposes came since the last of those.
+    let mut transposing = false;
     loop {
         exclusive &= g.value_uses(v).all(|w| w == u || erased.contains(&w.user));
         match g.kind(v.op) {
@@ -80,19 +87,17 @@ pub(super) fn resolve(
             }
             OpKind::Identity(_) => {}
             OpKind::Reshape(_) | OpKind::Squeeze(_) | OpKind::Unsqueeze(_) | OpKind::Flatten(_) => {
-                plain = false;
+                (plain, transposing) = (false, false);
             }
             OpKind::Transpose(t) => {
-                let (_, dims) = cx.constants().ty(v).map_err(|e| not_constant(g, v, what, e))?;
-                let n = dims.len();
-                let perm = match t.perm.as_slice() {
-                    [] => (0..n).rev().collect(),
-                    p => {
-                        p.iter().map(|&a| (if a < 0 { a + n as i64 } else { a }) as usize).collect()
-                    }
-                };
-                views.push((dims, perm));
-                plain = false;
+                match views.last_mut().filter(|_| transposing) {
+                    Some(view) => view.1.push(&t.perm),
+                    None => views.push((v, smallvec![&*t.perm])),
+                }
+                if views.len() > MOST_VIEWS {
+                    return computed(cx, first, v, what).map(Some);
+                }
+                (plain, transposing) = (false, true);
             }
             OpKind::Dequantize(_)
                 if what == Role::Weight || what == Role::Bias && !cx.float_bias =>
@@ -107,6 +112,27 @@ pub(super) fn resolve(
         };
         v = source;
     }
+}
+
+/// The value that transposes make of another one, and their permutations, the last first.
+type Transposes<'a> = (Value, SmallVec<[&'a [i64]; 1]>);
+
+/// What transposes that follow each other do together to a tensor of that rank.
+fn composed(perms: &[&[i64]], rank: usize) -> Option<Vec<usize>> {
+    let mut all: Vec<usize> = (0..rank).collect();
+    for perm in perms {
+        for axis in &mut all {
+            *axis = match *perm {
+                [] => rank - 1 - *axis,
+                perm => {
+                    let &a = perm.get(*axis)?;
+                    let a = if a < 0 { a.checked_add_unsigned(rank as u64)? } else { a };
+                    usize::try_from(a).ok().filter(|&a| a < rank)?
+                }
+            };
+        }
+    }
+    Some(all)
 }
 
 /// A constant in the pool.
@@ -124,14 +150,24 @@ impl Held {
         first: Value,
         what: Role,
         plain: bool,
-        views: Vec<(Vec<u64>, Vec<usize>)>,
+        transposes: Vec<Transposes<'_>>,
     ) -> Result<Resolved, FoldReason> {
         let Self { op, entry, exclusive } = self;
+        let mut views = Vec::with_capacity(transposes.len());
         if plain {
             let dims = cx.pool.dims(entry);
             return Ok(Resolved { op, entry, exclusive, computed: false, views, dims });
         }
-        let dims = cx.constants().ty(first).map_err(|e| not_constant(cx.g, first, what, e))?.1;
+        let seen: Vec<Value> = [first].into_iter().chain(transposes.iter().map(|t| t.0)).collect();
+        let types = cx.constants().types_behind(first, &seen);
+        let mut types = types.map_err(|e| not_constant(cx.g, first, what, e))?.into_iter();
+        let dims = types.next().map_or(Vec::new(), |t| t.1);
+        for ((_, dims), (_, perms)) in types.zip(&transposes) {
+            let Some(perm) = composed(perms, dims.len()) else {
+                return computed(cx, first, first, what);
+            };
+            views.push((dims, perm));
+        }
         let r = Resolved { op, entry, exclusive, computed: false, views, dims };
         // A copy has the order and shape that the reader sees.
         let movable = !exclusive && cx.allow_copy && r.is_view(&cx.pool.dims(entry));

@@ -3,7 +3,7 @@
 //! Positions include every corner, where padding enters. Data is at most 1, so elements count as they are.
 
 use super::linear::{Facts, LinearOp};
-use crate::certify::{self, Certificate, Compared, Demand, Reads, own_factor};
+use crate::certify::{self, Certificate, Compared, Demand, Reads, Side, own_factor};
 use normfold_ir::{
     ChannelMap, ConstPool, DType, OpId, Value,
     eval::{Binding, EvalError, Evaluator, Tally},
@@ -36,8 +36,9 @@ pub(super) fn before(
         return Err(EvalError::Shape { op: g.location(gone.op), message });
     }
     let points = certify::corners(&outputs);
-    let a = values(facts, pool, (kept.op, kept.data), kept.dtype, &dims, &points)?;
-    let b = values(facts, pool, (gone.op, gone.data), kept.dtype, &dims, &points)?;
+    let on = (facts, pool, Side::Before);
+    let a = values(on, (kept.op, kept.data), kept.dtype, &dims, &points)?;
+    let b = values(on, (gone.op, gone.data), kept.dtype, &dims, &points)?;
     let [s, t] = negative.map(|n| if n { -1.0 } else { 1.0 });
     let both = a.into_iter().zip(b).map(|((a, m), (b, n))| (s * a + t * b, m + n));
     Ok(Sample { dtype: kept.dtype, before: both.collect(), dims, points })
@@ -45,13 +46,13 @@ pub(super) fn before(
 
 /// An evaluator, on data of a linear op.
 fn evaluator<'a>(
-    facts: Facts<'a>,
-    pool: &'a ConstPool,
+    (facts, pool, side): (Facts<'a>, &'a ConstPool, Side),
     data: Option<Value>,
     l: (DType, &[u64]),
+    tally: &'a Tally,
 ) -> Evaluator<'a> {
     let data = data.map(|x| (x, l.1.to_vec()));
-    certify::evaluator((facts.g, pool, facts.known), data.as_slice(), l.0)
+    certify::evaluator((facts.g, pool, facts.known), side, data.as_slice(), l.0, tally)
 }
 
 /// The extents of the result on data of those extents.
@@ -61,14 +62,15 @@ fn result_dims(
     l: &LinearOp,
     dims: &[u64],
 ) -> Result<Vec<u64>, EvalError> {
-    let mut e = evaluator(facts, pool, facts.g.operand(l.op, l.data), (l.dtype, dims));
+    let tally = Tally::default();
+    let data = facts.g.operand(l.op, l.data);
+    let mut e = evaluator((facts, pool, Side::Before), data, (l.dtype, dims), &tally);
     e.dims(Value::new(l.op, 0))
 }
 
 /// The op's results at the points, with what was read of its constants.
 fn values(
-    facts: Facts<'_>,
-    pool: &ConstPool,
+    (facts, pool, side): (Facts<'_>, &ConstPool, Side),
     (op, data): (OpId, usize),
     dtype: DType,
     dims: &[u64],
@@ -76,11 +78,11 @@ fn values(
 ) -> Result<Vec<(f64, Reads)>, EvalError> {
     let g = facts.g;
     let tally = Tally::default();
-    let mut e = evaluator(facts, pool, g.operand(op, data), (dtype, dims));
+    let mut e = evaluator((facts, pool, side), g.operand(op, data), (dtype, dims), &tally);
     for (_, v) in g.operands(op).enumerate().filter(|(i, _)| *i != data) {
         let constant = v.map(|v| facts.source(v));
         if let Some((v, entry)) = constant.and_then(|v| Some((v, facts.entry(v)?))) {
-            e.bind(v, Binding::Stored { entry, tally: Some(&tally) });
+            e.bind(v, Binding::Stored { entry, counted: true });
         }
     }
     let factor = own_factor(g, op);
@@ -99,7 +101,8 @@ pub(super) fn after(
     sample: &Sample,
 ) -> Result<Result<Certificate, String>, EvalError> {
     let _entered = tracing::debug_span!("certificate").entered();
-    let now = values(facts, pool, at, sample.dtype, &sample.dims, &sample.points)?;
+    let on = (facts, pool, Side::After);
+    let now = values(on, at, sample.dtype, &sample.dims, &sample.points)?;
     let mut certificate = Certificate::default();
     for ((p, &(before, m)), (after, n)) in sample.points.iter().zip(&sample.before).zip(now) {
         let compared = Compared { before, after, reads: m + n, rounding: 0.0, slack: 0.0 };

@@ -8,7 +8,7 @@ use crate::{
     FrontendError,
     onnx::{
         model::{AttributeKind, Origin},
-        relocate::Found,
+        spell_out::Found,
         writer::tensor::Outside,
     },
     save::Content,
