@@ -111,6 +111,8 @@ pub(crate) fn resolve(target: &Path) -> Result<Option<PathBuf>, FrontendError> {
             Err(FrontendError::io("write", target, io::ErrorKind::IsADirectory.into()))
         }
         Ok(m) if !m.is_file() => Ok(None),
+        // A link of /proc to an open file that has no name any more.
+        Ok(_) if followed(target).is_ok_and(|real| fs::symlink_metadata(real).is_err()) => Ok(None),
         // What else stands in the way is told when the file is created.
         _ => followed(target).map(Some).map_err(|e| FrontendError::io("open", target, e)),
     }

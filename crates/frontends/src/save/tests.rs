@@ -313,6 +313,21 @@ fn what_is_made_bit_by_bit_appears_complete_or_not_at_all() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_file_without_a_name_is_written_not_replaced() {
+    use std::os::fd::AsRawFd;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gone");
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).open(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let target = format!("/proc/self/fd/{}", file.as_raw_fd());
+    write_stream(Path::new(&target), false, |out| out.write_all(b"x")).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 1);
+    assert_eq!(leftovers(dir.path()), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_device_is_written_not_replaced() {
     let mut content = Content::new();
     content.bytes(b"x");
