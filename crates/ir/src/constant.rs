@@ -139,7 +139,6 @@ impl ConstPool {
     #[track_caller]
     pub fn add(&mut self, ty: TensorType, data: ConstData) -> ConstId {
         assert!(ty.static_dims().is_some(), "a constant has known extents, not {ty}");
-        self.work.grant(&data, || ty.dtype.bytes_for(count_of(&ty)).unwrap_or(0));
         self.entries.push(ConstEntry { ty, data });
         ConstId((self.entries.len() - 1) as u32)
     }
@@ -211,9 +210,9 @@ impl ConstPool {
 
     /// How many elements may still be read, by all evaluators of this module together, before they refuse: what a model of
     /// few bytes can make them compute has no bound otherwise. 2^27, 2^12 for every entry and 4 for every byte that is
-    /// stored, less what was read.
+    /// stored, less what was read; the second two are left out while there is enough without them.
     pub fn evaluation_left(&self) -> u64 {
-        self.work.left()
+        self.work.left(&self.entries)
     }
 
     /// Counts reads of an evaluator.

@@ -1,9 +1,9 @@
 //! How much may be computed of a module's constants: in proportion to what was given.
 
-use super::ConstData;
+use super::{ConstData, ConstEntry, count_of};
 use crate::IdMap;
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -14,64 +14,72 @@ const PER_ENTRY: u64 = 1 << 12;
 /// What it may read more for each byte that is stored.
 const PER_BYTE: u64 = 4;
 
-/// Reads that were granted and spent.
-#[derive(Debug)]
+/// Reads that were spent, and granted.
+#[derive(Debug, Default)]
 pub(super) struct Work {
-    granted: u64,
     spent: AtomicU64,
-    /// Up to where the bytes of each source have been counted: entries may view the same ones.
-    counted: IdMap<usize, u64>,
-    /// The source that the last entry viewed, which most do as well, and up to where.
-    last: (usize, u64),
+    granted: Mutex<Granted>,
 }
 
-impl Default for Work {
-    fn default() -> Self {
-        Self { granted: BASE, spent: AtomicU64::new(0), counted: IdMap::default(), last: (0, 0) }
-    }
+/// What entries grant beyond the base. Few modules spend so much that it matters: it is found out then.
+#[derive(Clone, Debug, Default)]
+struct Granted {
+    reads: u64,
+    /// How many entries have been looked at.
+    entries: usize,
+    /// Up to where the bytes of each source have been counted: entries may view the same ones.
+    counted: IdMap<usize, u64>,
 }
 
 impl Clone for Work {
     fn clone(&self) -> Self {
         let spent = AtomicU64::new(self.spent.load(Relaxed));
-        Self { granted: self.granted, spent, counted: self.counted.clone(), last: self.last }
+        Self { spent, granted: Mutex::new(self.granted().clone()) }
     }
 }
 
 impl Work {
-    /// Grants what a new entry of so many bytes brings.
-    pub(super) fn grant(&mut self, data: &ConstData, bytes: impl Fn() -> u64) {
-        let more = match data {
-            ConstData::Owned(bytes) => bytes.len() as u64,
-            ConstData::Mapped { source, offset } => {
-                let source_id = Arc::as_ptr(source).addr();
-                if self.last.0 != source_id {
-                    self.counted.insert(self.last.0, self.last.1);
-                    self.last = (source_id, self.counted.get(&source_id).copied().unwrap_or(0));
-                }
-                let end = offset.saturating_add(bytes());
-                if end <= self.last.1 {
-                    return self.add(PER_ENTRY);
-                }
-                let end = end.min(source.len()).max(self.last.1);
-                end - std::mem::replace(&mut self.last.1, end)
-            }
-            _ => 0,
-        };
-        self.add(more.saturating_mul(PER_BYTE).saturating_add(PER_ENTRY));
+    fn granted(&self) -> MutexGuard<'_, Granted> {
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&mut self, reads: u64) {
-        self.granted = self.granted.saturating_add(reads);
-    }
-
-    pub(super) fn left(&self) -> u64 {
-        self.granted.saturating_sub(self.spent.load(Relaxed))
+    /// At least so many reads are left to a module with those entries: exactly so many once half of the base is spent.
+    pub(super) fn left(&self, entries: &[ConstEntry]) -> u64 {
+        let spent = self.spent.load(Relaxed);
+        if spent < BASE / 2 {
+            return BASE - spent;
+        }
+        let mut granted = self.granted();
+        let new = entries.get(granted.entries..).unwrap_or_default();
+        granted.entries += new.len();
+        for entry in new {
+            granted.add(entry);
+        }
+        BASE.saturating_add(granted.reads).saturating_sub(spent)
     }
 
     pub(super) fn spend(&self, reads: u64) {
         // Threads that spend at once may count too little; there are none.
         self.spent.store(self.spent.load(Relaxed).saturating_add(reads), Relaxed);
+    }
+}
+
+impl Granted {
+    fn add(&mut self, entry: &ConstEntry) {
+        let bytes = match &entry.data {
+            ConstData::Owned(bytes) => bytes.len() as u64,
+            ConstData::Mapped { source, offset } => {
+                let len = entry.ty.dtype.bytes_for(count_of(&entry.ty)).unwrap_or(0);
+                let end = offset.saturating_add(len).min(source.len());
+                let counted = self.counted.entry(Arc::as_ptr(source).addr()).or_insert(0);
+                let more = end.saturating_sub(*counted);
+                *counted = end.max(*counted);
+                more
+            }
+            _ => 0,
+        };
+        let reads = bytes.saturating_mul(PER_BYTE).saturating_add(PER_ENTRY);
+        self.reads = self.reads.saturating_add(reads);
     }
 }
 
@@ -101,21 +109,26 @@ mod tests {
 
     #[test]
     fn bytes_count_once() {
-        let mut work = Work::default();
+        let work = Work::default();
+        work.spend(BASE);
         let sources: [Arc<dyn ByteSource>; 2] = [Arc::new(Source(1000)), Arc::new(Source(50))];
+        let mut entries = Vec::new();
         let mut grant = |source: usize, offset: u64, bytes: u64| {
-            let before = work.left();
-            let source = sources[source].clone();
-            work.grant(&ConstData::Mapped { source, offset }, || bytes);
-            (work.left() - before - PER_ENTRY) / PER_BYTE
+            let before = work.left(&entries);
+            let data = ConstData::Mapped { source: sources[source].clone(), offset };
+            entries.push(ConstEntry { ty: TensorType::of(DType::U8, &[bytes]), data });
+            (work.left(&entries) - before - PER_ENTRY) / PER_BYTE
         };
         assert_eq!([grant(0, 0, 100), grant(0, 50, 100), grant(0, 0, 150)], [100, 50, 0]);
         assert_eq!([grant(1, 0, 40), grant(0, 0, 160), grant(1, 0, 40)], [40, 10, 0]);
         // No more than there are, whatever entries say.
         assert_eq!([grant(1, 20, 1 << 40), grant(0, u64::MAX, 9), grant(0, 0, 1000)], [10, 840, 0]);
-        work.grant(&ConstData::Splat([0; 4].into()), || u64::MAX);
+        let data = ConstData::Splat([0].into());
+        entries.push(ConstEntry { ty: TensorType::of(DType::U8, &[1 << 40]), data });
+        assert_eq!(work.left(&entries), 10 * PER_ENTRY + 1050 * PER_BYTE);
+        assert_eq!(work.clone().left(&entries), work.left(&entries));
         work.spend(u64::MAX);
-        assert_eq!((work.left(), work.clone().left()), (0, 0));
+        assert_eq!((work.left(&entries), work.clone().left(&entries)), (0, 0));
     }
 
     #[test]
@@ -135,6 +148,8 @@ mod tests {
         assert!(spent > 0 && spent < 100, "{spent}");
         // What is left is less than somebody leaves to others.
         let element = |e: Evaluator<'_>| { e }.element(y, &[0]);
+        // What entries grant shows once much is spent.
+        pool.spend_evaluation(BASE);
         pool.spend_evaluation(pool.evaluation_left() - 50);
         let reserved = Evaluator::new(&g, &pool).with_reserve(50);
         assert!(matches!(element(reserved), Err(EvalError::Exhausted)));

@@ -181,8 +181,10 @@ impl<'r, 'a> Reader<'r, 'a> {
             Source::Lazy(f) => Ok(f.get(&node.dims, i).of(node.dtype)),
             Source::Sample(seed) => Ok(Scalar::F(value::sample(*seed, i)).of(node.dtype)),
             Source::Same(m) => self.deeper()?.get(*m, i),
-            Source::Formula(f) if self.request.is_long() => self.remembered(n, &**f, node.dtype, i),
-            Source::Formula(f) => self.computed(&**f, node.dtype, i),
+            Source::Formula(f) => match self.request.is_long() {
+                false => self.computed(&**f, node.dtype, i),
+                true => self.remembered(n, i),
+            },
         }
     }
 
@@ -194,13 +196,10 @@ impl<'r, 'a> Reader<'r, 'a> {
 
     /// The same, computed once. What is counted counts as often as it is read.
     #[cold]
-    fn remembered(
-        self,
-        n: NodeId,
-        f: &dyn Formula,
-        dtype: DType,
-        i: u64,
-    ) -> Result<Scalar, EvalError> {
+    #[inline(never)]
+    fn remembered(self, n: NodeId, i: u64) -> Result<Scalar, EvalError> {
+        let node = &self.nodes[n.0 as usize];
+        let Source::Formula(f) = &node.source else { return self.get(n, i) };
         let Request { memory, tally, .. } = self.request;
         let known = memory.borrow().get(&(n.0, i)).copied();
         if let Some(known) = known {
@@ -210,7 +209,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             return Ok(known.value);
         }
         let before = tally.map_or((0.0, 0), Tally::take);
-        let value = self.computed(f, dtype, i)?;
+        let value = self.computed(&**f, node.dtype, i)?;
         let (magnitude, reads) = tally.map_or((0.0, 0), Tally::take);
         if let Some(tally) = tally {
             tally.add(before.0, before.1);
