@@ -12,7 +12,7 @@ use std::{path::Path, sync::Arc};
 pub const FREE_EXTENT: u64 = 2;
 
 /// So many elements inputs may have together: made up they take 16 bytes each, and the engine what follows from them.
-const LARGEST: u64 = 1 << 27;
+const LARGEST: u64 = 1 << 26;
 
 /// Samples of made-up values. In the second every boolean is what it was not in the first: both branches of an If run.
 const SAMPLES: u64 = 2;
