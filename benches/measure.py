@@ -124,10 +124,12 @@ def timed(command, output):
 
 
 def interleaved(runs, *sides):
-    """The minimum of each (command, output directory), run in turn; one round before, uncounted, warms the cache."""
+    """The minimum of each (command, output directory), run in turn; one round before, uncounted, warms the cache. Every other
+    round runs backwards: what a side leaves behind (pages to be freed, blocks to be discarded) falls on itself as often as on another."""
     best = [float("inf")] * len(sides)
     for i in range(runs + 1):
-        for j, (command, output) in enumerate(sides):
+        for j in range(len(sides)) if i % 2 else reversed(range(len(sides))):
+            command, output = sides[j]
             seconds = timed(command, output)
             if i:
                 best[j] = min(best[j], seconds)
@@ -191,14 +193,25 @@ taken.
 SECTIONS = ("run.py", "compare.py")
 
 
-def write_section(name, text):
-    """Puts a script's part into the page; the other's stays."""
+def merged(old, new):
+    """A script's part of the page with what `new` has of its sections, told apart by their headings."""
+    heading = lambda s: s.split("\n", 1)[0] if s.startswith("## ") else ""  # noqa: E731
+    split = lambda s: re.split(r"\n\n(?=## |Taken with )", s.strip())  # noqa: E731
+    here = {heading(s): s for s in split(new)}
+    kept = [here.pop(heading(s), s) for s in split(old)]
+    return "\n\n".join([*kept, *(s for s in here.values() if s.startswith("## "))])
+
+
+def write_section(name, text, part=False):
+    """Puts a script's part into the page; the other's stays. With `part`, so do the sections that `text` has not."""
     old = PAGE.read_text() if PAGE.exists() else ""
     mark = lambda n: (f"<!-- begin {n} -->\n", f"<!-- end {n} -->\n")  # noqa: E731
     parts = []
     for section in SECTIONS:
         begin, end = mark(section)
         found = re.search(re.escape(begin) + "(.*?)" + re.escape(end), old, re.DOTALL)
+        if section == name and part and found:
+            text = merged(found[1], text)
         body = f"\n{text.strip()}\n\n" if section == name else found and found[1]
         if body:
             parts.append(begin + body + end)
