@@ -66,7 +66,7 @@ mod value;
 mod window;
 
 pub use error::EvalError;
-pub use value::{Binding, ElementFn, Scalar, Tally, Tensor};
+pub use value::{Binding, Counted, ElementFn, Scalar, Tally, Tensor};
 
 use crate::{ConstId, ConstPool, DType, Graph, OpId, OpKind, Value};
 use index::Dims;

@@ -10,7 +10,7 @@
 use crate::Constness;
 use normfold_ir::{
     ConstPool, DType, Graph, KernelOrder, OpId, OpKind, RemarkArg, Value,
-    eval::{Binding, Evaluator, Tally},
+    eval::{Binding, Counted, Evaluator, Tally},
 };
 
 /// How well a rewrite agrees with what was before.
@@ -44,15 +44,15 @@ pub(crate) struct Reads {
     pub(crate) magnitude: f64,
     /// How many, each as often as it counts in the result.
     pub(crate) weighed: f64,
-    /// How many.
-    pub(crate) count: f64,
+    /// How many terms were added up.
+    pub(crate) terms: f64,
 }
 
 impl Reads {
     /// What a tally counted, which counts `factor` times in the result.
-    pub(crate) fn of((magnitude, count): (f64, u64), factor: f64) -> Self {
-        let count = count as f64;
-        Self { magnitude: magnitude * factor, weighed: count * factor, count }
+    pub(crate) fn of(counted: Counted, factor: f64) -> Self {
+        let Counted { magnitude, reads, terms } = counted;
+        Self { magnitude: magnitude * factor, weighed: reads as f64 * factor, terms: terms as f64 }
     }
 }
 
@@ -63,7 +63,7 @@ impl std::ops::Add for Reads {
         Self {
             magnitude: self.magnitude + other.magnitude,
             weighed: self.weighed + other.weighed,
-            count: self.count + other.count,
+            terms: self.terms + other.terms,
         }
     }
 }
@@ -88,13 +88,13 @@ impl Certificate {
         dtype: DType,
         compared: Compared,
     ) -> Result<(), String> {
-        let Compared { before, after, reads: Reads { magnitude, weighed, count }, .. } = compared;
+        let Compared { before, after, reads: Reads { magnitude, weighed, terms }, .. } = compared;
         let bound = 1.01 * (unit(dtype) * magnitude + compared.rounding)
             + weighed * smallest(dtype)
-            + (count + 64.0) * 2f64.powi(-52) * (magnitude + compared.slack + before.abs());
+            + (terms + 64.0) * 2f64.powi(-52) * (magnitude + compared.slack + before.abs());
         let error = (after - before).abs();
-        // NaN is no agreement.
-        if error.is_nan() || error > bound {
+        // NaN is no agreement, and within no bound is none either.
+        if error.is_nan() || !bound.is_finite() || error > bound {
             return Err(format!(
                 "at {at:?} it gave {before:e} before and {after:e} after; the bound is {bound:e}"
             ));
@@ -299,13 +299,15 @@ mod tests {
 
     #[test]
     fn what_rounding_explains_agrees() {
-        let reads = Reads::of((10.0, 4), 1.0);
+        let reads = Reads::of(Counted { magnitude: 10.0, reads: 4, terms: 4 }, 1.0);
         let c = |after: f64| Compared { before: 1.0, after, reads, rounding: 0.0, slack: 0.0 };
         let mut certificate = Certificate::default();
         let judge = |c: &mut Certificate, x| c.compare(&[0], DType::F32, x).is_ok();
         assert!(judge(&mut certificate, c(1.0 + 9.0 * 2f64.powi(-24))));
         assert!(!judge(&mut certificate, c(1.0 + 12.0 * 2f64.powi(-24))));
         assert!(!judge(&mut certificate, c(f64::NAN)));
+        let boundless = Compared { slack: f64::INFINITY, ..c(1.0) };
+        assert!(!judge(&mut certificate, boundless));
         assert_eq!(certificate.samples, 1);
         assert_eq!(certificate.error, 9.0 * 2f64.powi(-24) / 10.0);
     }

@@ -1,7 +1,8 @@
 //! Planned values: extents, element type, and where elements come from.
 
 use super::{
-    ElementFn, EvalError, Evaluator, Scalar, Tally, Tensor, cast::Rounding, index::Dims, value,
+    Counted, ElementFn, EvalError, Evaluator, Scalar, Tally, Tensor, cast::Rounding, index::Dims,
+    value,
 };
 use crate::{ConstError, ConstId, ConstPool, DType, ElementReader, Graph, IdMap, OpId, Value};
 use smallvec::SmallVec;
@@ -90,7 +91,7 @@ pub(super) struct Node<'a> {
     pub(super) source: Source<'a>,
 }
 
-/// An element that was computed, and what was counted for it.
+/// An element that was computed, and what was counted for it: one term wherever it is read again.
 #[derive(Clone, Copy)]
 struct Remembered {
     value: Scalar,
@@ -204,17 +205,19 @@ impl<'r, 'a> Reader<'r, 'a> {
         let known = memory.borrow().get(&(n.0, i)).copied();
         if let Some(known) = known {
             if let Some(tally) = tally {
-                tally.add(known.magnitude, known.reads);
+                let Remembered { magnitude, reads, .. } = known;
+                tally.add(Counted { magnitude, reads, terms: 1 });
             }
             return Ok(known.value);
         }
-        let before = tally.map_or((0.0, 0), Tally::take);
+        let before = tally.map_or(Counted::default(), Tally::take);
         let value = self.computed(&**f, node.dtype, i)?;
-        let (magnitude, reads) = tally.map_or((0.0, 0), Tally::take);
+        let own = tally.map_or(Counted::default(), Tally::take);
         if let Some(tally) = tally {
-            tally.add(before.0, before.1);
-            tally.add(magnitude, reads);
+            tally.add(before);
+            tally.add(own);
         }
+        let Counted { magnitude, reads, .. } = own;
         let mut memory = memory.borrow_mut();
         if memory.len() < MOST_REMEMBERED {
             memory.insert((n.0, i), Remembered { value, magnitude, reads });

@@ -222,25 +222,40 @@ fn mixed(sum: u64) -> f64 {
     f64::from((mixed >> 58) as u32 + 1) / 64.0
 }
 
-/// What was read of constants: how often, and the sum of the magnitudes. Bounds of rounding errors follow from these.
+/// What was read of constants. Bounds of rounding errors follow from it.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Counted {
+    /// The sum of the magnitudes, each as often as it counts in the result.
+    pub magnitude: f64,
+    /// How many elements, each as often as it counts in the result: where elements are shared again and again there may be more
+    /// than fit.
+    pub reads: u64,
+    /// How many terms were added up to come to it: what is shared is computed once, and a term from there on.
+    pub terms: u64,
+}
+
+/// Counts what is read of constants.
 #[derive(Clone, Default, Debug)]
 pub struct Tally {
-    magnitude: Cell<f64>,
-    reads: Cell<u64>,
+    counted: Cell<Counted>,
 }
 
 impl Tally {
     /// Counts one element.
     #[inline]
     pub fn note(&self, x: f64) {
-        self.add(x.abs(), 1);
+        self.add(Counted { magnitude: x.abs(), reads: 1, terms: 1 });
     }
 
-    /// Counts elements whose magnitudes have that sum. Of what is read again and again there may be more than fit a u64.
+    /// Counts what was counted elsewhere.
     #[inline]
-    pub(super) fn add(&self, magnitude: f64, reads: u64) {
-        self.magnitude.set(self.magnitude.get() + magnitude);
-        self.reads.set(self.reads.get().saturating_add(reads));
+    pub(super) fn add(&self, more: Counted) {
+        let Counted { magnitude, reads, terms } = self.counted.get();
+        self.counted.set(Counted {
+            magnitude: magnitude + more.magnitude,
+            reads: reads.saturating_add(more.reads),
+            terms: terms.saturating_add(more.terms),
+        });
     }
 
     /// Counts each.
@@ -255,12 +270,13 @@ impl Tally {
         }
         let rest: f64 = rest.iter().map(|x| x.abs()).sum();
         let sum = sums.iter().sum::<f64>() + rest;
-        self.add(sum, list.len() as u64);
+        let n = list.len() as u64;
+        self.add(Counted { magnitude: sum, reads: n, terms: n });
     }
 
-    /// The sum of the magnitudes and the number of the elements counted since the last call.
-    pub fn take(&self) -> (f64, u64) {
-        (self.magnitude.take(), self.reads.take())
+    /// What was counted since the last call.
+    pub fn take(&self) -> Counted {
+        self.counted.take()
     }
 }
 

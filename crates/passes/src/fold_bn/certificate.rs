@@ -11,7 +11,7 @@ use crate::certify::{
 };
 use normfold_ir::{
     ConstData, Conv, DType, Graph, IdSet, OpId, OpKind, Use, Value,
-    eval::{Binding, EvalError, Evaluator, Scalar, Tally},
+    eval::{Binding, Counted, EvalError, Evaluator, Scalar, Tally},
 };
 use smallvec::{SmallVec, smallvec};
 use std::cell::RefCell;
@@ -178,7 +178,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     let mut rounding = Vec::with_capacity(points.len());
     for (y, p) in &points {
         before.push(e.element(*y, p)?.to_f64());
-        let (magnitude, reads) = tally.take();
+        let Counted { magnitude, reads, .. } = tally.take();
         let stored = unit(dtype) * magnitude + reads as f64 * smallest(dtype);
         rounding.push(factor * found.amplification * (stored + unit(dtype) * found.padded));
     }
