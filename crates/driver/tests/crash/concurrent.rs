@@ -41,7 +41,8 @@ fn interleaved(case: &Case, second: &[&'static str]) {
             let files = place.files();
             let whole = |set: &Files| {
                 let module = |files: &Files| Place::with(files).module(case.target);
-                files.get(case.target) == set.get(case.target) && module(&files) == module(set)
+                let same = |name: &str| files.get(name) == set.get(name);
+                same(case.target) && case.half.is_none_or(same) && module(&files) == module(set)
             };
             assert!(whole(&of_second) || (first.success() && whole(&of_first)), "{said}");
             for (name, content) in &files {
@@ -80,6 +81,16 @@ fn different_models_with_external_data() {
 #[test]
 fn a_model_with_external_data_and_one_without() {
     interleaved(&external(), &["{in}/m.onnx", "-o", "{out}/m.onnx"]);
+}
+
+/// The architecture of one run never stands beside the weights of the other.
+#[test]
+fn an_architecture_and_its_weights() {
+    let second =
+        ["{in}/m.json", "--weights-in={in}/m.weights.h5", "--passes=", "-o", "{out}/m.json"];
+    interleaved(&keras_in_two(), &second);
+    let older: Vec<&str> = ["opt", "-q"].into_iter().chain(second).collect();
+    interleaved(&keras_in_two().after(&older), &second);
 }
 
 /// Whoever waits for long says for what.

@@ -155,13 +155,16 @@ struct Case {
     calls: &'static [&'static str],
     /// Names that are given after that of the model.
     later: usize,
+    /// The file without which the model is nothing.
+    half: Option<&'static str>,
 }
 
 impl Case {
     fn new(inputs: &[(&str, Vec<u8>)], args: &[&'static str], target: &'static str) -> Self {
         let before = inputs.iter().map(|(n, c)| ((*n).to_owned(), c.clone())).collect();
         let args = ["opt", "-q", "--threads=2"].into_iter().chain(args.iter().copied()).collect();
-        Self { before, args, target, calls: &["open", "ftruncate", "write", "rename"], later: 0 }
+        let calls = &["open", "ftruncate", "write", "rename"];
+        Self { before, args, target, calls, later: 0, half: None }
     }
 
     /// With what another run has left.
@@ -289,7 +292,8 @@ fn keras_in_two() -> Case {
         ("in/m.weights.h5", model("keras/branches.weights.h5")),
     ];
     let args = ["{in}/m.json", "--weights-in={in}/m.weights.h5", "-o", "{out}/m.json"];
-    Case::new(&inputs, &args, "out/m.json")
+    let case = Case::new(&inputs, &args, "out/m.json");
+    Case { half: Some("out/m.weights.h5"), ..case }
 }
 
 /// External data that comes into the model, or some of what is in it that goes out.

@@ -18,8 +18,8 @@ use crate::{
     hdf5::{File, Value},
     payload::{Measured, Weights},
     save::{
-        Check, Content, FileIdentity, Progress, Staged, Transaction, WriteOptions, resolve,
-        watched, write_checked,
+        Check, Content, FileIdentity, Progress, Staged, Transaction, WriteOptions, directory_of,
+        resolve, watched, write_checked,
     },
 };
 use normfold_ir::{Attribute, ConstId, Module, RoundingStats};
@@ -524,6 +524,8 @@ impl KerasDocument {
         let first = |done: u64, _: u64| watched(tell, done, total);
         let write = WriteOptions { progress: Some(&first), ..how };
         let staged = Staged::write(apart, &sources, &names, &real, write, false)?;
+        // From here on both files are of this run: another one that writes the same pair waits.
+        transaction.lock(directory_of(&real))?;
         if fs::symlink_metadata(&real).is_err() {
             // Nothing is lost: if it does not come to the architecture, the weights go again.
             transaction.add(staged, real);
