@@ -56,6 +56,16 @@ pub enum FrontendError {
         /// The rule that is broken.
         rule: String,
     },
+    /// External data cannot go where it was to go. Nothing was written.
+    #[error("cannot write `{}`: {problem}", path.display())]
+    Data {
+        /// The data file, or the document that was to have one.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+        /// Where it can go.
+        elsewhere: Elsewhere,
+    },
     /// Something nests too deeply, or there is too much of it.
     #[error("{place}: {limit}")]
     Limit {
@@ -91,6 +101,17 @@ pub enum FrontendError {
         /// Its entry in the module's pool.
         entry: usize,
     },
+}
+
+/// Where data can go that cannot go where it was to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Elsewhere {
+    /// Into one new file beside the document.
+    File,
+    /// Into the document.
+    Document,
+    /// Into either.
+    Either,
 }
 
 impl FrontendError {

@@ -11,4 +11,4 @@ pub mod payload;
 pub mod pt2;
 pub mod save;
 
-pub use error::FrontendError;
+pub use error::{Elsewhere, FrontendError};

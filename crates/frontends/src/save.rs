@@ -21,7 +21,7 @@ pub use target::{Check, FileIdentity, write_file, write_stream};
 pub(crate) use target::{
     NAME_MAX, Staged, directory_of, explain, resolve, shortened, write_checked,
 };
-pub(crate) use transaction::{Transaction, WAY_OUT};
+pub(crate) use transaction::Transaction;
 pub use unfinished::{Halted, remove_unfinished};
 
 use crate::bytes::Source;

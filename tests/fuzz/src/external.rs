@@ -171,7 +171,7 @@ pub(crate) fn run(data: &[u8]) {
     let hides = named
         .iter()
         .any(|(location, _)| Path::new(&**location).iter().any(|c| is_hidden(c.as_ref())));
-    let hidden = |e: &FrontendError| matches!(e, FrontendError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied);
+    let hidden = |e: &FrontendError| matches!(e, FrontendError::Data { problem, .. } if problem.contains("hidden"));
     let taken = |e: &FrontendError| matches!(e, FrontendError::Io { source, .. } if source.kind() == ErrorKind::AlreadyExists);
     match written {
         Ok(_) => assert!(!hides, "hidden files were to be made"),

@@ -5,6 +5,7 @@ use crate::DriverError;
 use annotate_snippets::{
     AnnotationKind, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle,
 };
+use normfold_frontends::{Elsewhere, FrontendError};
 use std::ops::Range;
 
 /// Source lines longer than this are cut around the mistake.
@@ -102,6 +103,13 @@ fn driver(error: &DriverError) -> Vec<Group<'static>> {
 fn help(error: &DriverError) -> Option<&'static str> {
     match error {
         DriverError::NoReproducer { .. } => Some("give the pipeline with --passes=…"),
+        DriverError::Write { source: FrontendError::Data { elsewhere, .. }, .. } => {
+            Some(match elsewhere {
+                Elsewhere::File => "--external=single puts large tensors into a file beside it",
+                Elsewhere::Document => "--external=inline needs no file",
+                Elsewhere::Either => "--external=single or inline takes the data along",
+            })
+        }
         _ => None,
     }
 }

@@ -189,7 +189,7 @@ fn a_pipe_is_told_what_it_does_not_get() {
     assert!(said.contains("names external data that stays in"), "{said}");
     let outcome = place.run(&[&keep[..], &["--external=above=1MiB"]].concat());
     assert_eq!(outcome.code, Some(5));
-    assert!(outcome.stderr.contains("--external=inline needs none"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("--external=inline needs no file"), "{}", outcome.stderr);
 }
 
 #[test]

@@ -13,12 +13,12 @@ use super::{
     wire::Bytes,
 };
 use crate::{
-    FrontendError,
+    Elsewhere, FrontendError,
     bytes::{MappedFile, Source},
     payload::{Measured, Weights},
     save::{
-        Check, Content, NAME_MAX, Progress, Staged, Transaction, WAY_OUT, WriteOptions,
-        directory_of, resolve, shortened, watched, write_checked,
+        Check, Content, NAME_MAX, Progress, Staged, Transaction, WriteOptions, directory_of,
+        resolve, shortened, watched, write_checked,
     },
 };
 use normfold_ir::{ConstId, Module, OpKind, RoundingStats};
@@ -232,7 +232,7 @@ impl OnnxDocument {
         let mut bytes = Vec::new();
         content
             .write_to(std::slice::from_ref(&self.source), &mut bytes, WriteOptions::default())
-            .map_err(|e| crate::save::explain(e, &self.names(), Path::new("output in memory")))?;
+            .map_err(|e| crate::save::explain(e, &self.names(), Path::new(IN_MEMORY)))?;
         Ok(Some(bytes))
     }
 
@@ -279,8 +279,7 @@ impl OnnxDocument {
         let real = resolve(target)?;
         let place = real.as_deref().and_then(Place::of);
         if place.is_none() && matches!(options.external, ExternalData::Above(_)) {
-            let place = format!("cannot write `{}`", target.display());
-            return Err(FrontendError::Limit { place, limit: NO_DIRECTORY.into() });
+            return Err(no_directory(target));
         }
 
         let asked = Policy::Asked(options.external);
@@ -424,20 +423,17 @@ impl OnnxDocument {
         let file = match options.external {
             ExternalData::Keep => NewFile::default(),
             ExternalData::Inline => NewFile::plan(&export, Policy::Asked(ExternalData::Inline))?,
-            ExternalData::Above(_) => {
-                let limit = NO_DIRECTORY.into();
-                return Err(FrontendError::Limit { place: "output".into(), limit });
-            }
+            ExternalData::Above(_) => return Err(no_directory(Path::new(IN_MEMORY))),
         };
         let (content, counts) = export.content(&file.references(&export, ""))?;
         if content.len() > LARGEST && !content.is_source(0..self.source.len()) {
-            return Err(too_large(&content, Path::new("output in memory")));
+            return Err(too_large(&content, Path::new(IN_MEMORY)));
         }
         let report = SaveReport { bytes: content.len(), ..SaveReport::default() };
         let write = WriteOptions { progress: options.progress, ..WriteOptions::default() };
         content
             .write_to(std::slice::from_ref(&self.source), out, write)
-            .map_err(|e| crate::save::explain(e, &self.names(), Path::new("output in memory")))?;
+            .map_err(|e| crate::save::explain(e, &self.names(), Path::new(IN_MEMORY)))?;
         drop(content);
         drop(export);
         Ok(finish(report, counts, measured))
@@ -509,16 +505,19 @@ pub fn data_beside(model: &Path, candidates: &[PathBuf]) -> Vec<PathBuf> {
     files
 }
 
-/// Why data goes nowhere from a pipe, and the way out.
-const NO_DIRECTORY: &str =
-    "external data needs a directory to be written to; --external=inline needs none";
+/// What messages call an output without a path.
+const IN_MEMORY: &str = "output in memory";
+
+/// Why data goes nowhere from a pipe.
+fn no_directory(target: &Path) -> FrontendError {
+    let problem = "external data needs a directory to be written to".into();
+    FrontendError::Data { path: target.into(), problem, elsewhere: Elsewhere::Document }
+}
 
 fn too_large(content: &Content<'_>, target: &Path) -> FrontendError {
-    let e = format!(
-        "{} bytes are more than the 2 GiB that a protobuf message may have; --external=single puts large tensors into a file beside it",
-        content.len()
-    );
-    FrontendError::Limit { place: format!("cannot write `{}`", target.display()), limit: e }
+    let len = content.len();
+    let problem = format!("{len} bytes are more than the 2 GiB that a protobuf message may have");
+    FrontendError::Data { path: target.into(), problem, elsewhere: Elsewhere::File }
 }
 
 /// Refuses to make a file in another directory that nobody sees there: its name is the choice of who wrote the model, and
@@ -528,11 +527,9 @@ fn spare_hidden(location: &str, path: &Path) -> Result<(), FrontendError> {
     match location.split('/').find(|c| hidden(c)) {
         None => Ok(()),
         Some(component) => {
-            let e = format!(
-                "a model makes no hidden file (`{component}`) in another directory; {WAY_OUT}"
-            );
-            let e = io::Error::new(io::ErrorKind::PermissionDenied, e);
-            Err(FrontendError::io("copy external data to", path, e))
+            let problem =
+                format!("a model makes no hidden file (`{component}`) in another directory");
+            Err(FrontendError::Data { path: path.into(), problem, elsewhere: Elsewhere::Either })
         }
     }
 }

@@ -155,9 +155,8 @@ fn graph<'c>(content: Bytes<'_>, changes: &Changes<'_>) -> Rewritten<'c> {
     let mut position = 0;
     let rewritten = rebuild(content, |out, f| match f.number {
         field::GRAPH_NODE => {
-            let window = changes.windows.and_then(|w| w.get(&(content.offset, position)).copied());
             position += 1;
-            replace(out, f, node(f.bytes()?, window, changes)?)
+            replace(out, f, node(f.bytes()?, (content.offset, position - 1), changes)?)
         }
         field::GRAPH_INITIALIZER => replace(out, f, tensor(f.bytes()?, changes)?),
         field::GRAPH_SPARSE => replace(out, f, sparse(f.bytes()?, changes)?),
@@ -171,9 +170,8 @@ fn function<'c>(content: Bytes<'_>, changes: &Changes<'_>) -> Rewritten<'c> {
     let mut position = 0;
     rebuild(content, |out, f| match f.number {
         field::FUNCTION_NODE => {
-            let window = changes.windows.and_then(|w| w.get(&(content.offset, position)).copied());
             position += 1;
-            replace(out, f, node(f.bytes()?, window, changes)?)
+            replace(out, f, node(f.bytes()?, (content.offset, position - 1), changes)?)
         }
         field::FUNCTION_DEFAULT => replace(out, f, attribute(f.bytes()?, changes)?),
         _ => keep(out, f),
@@ -189,7 +187,9 @@ fn training<'c>(content: Bytes<'_>, changes: &Changes<'_>) -> Rewritten<'c> {
     })
 }
 
-fn node<'c>(content: Bytes<'_>, window: Option<Window>, changes: &Changes<'_>) -> Rewritten<'c> {
+/// A node, by where its graph begins and its position in that.
+fn node<'c>(content: Bytes<'_>, at: (u64, u32), changes: &Changes<'_>) -> Rewritten<'c> {
+    let window = changes.windows.and_then(|w| w.get(&at).copied());
     if window.is_none() && changes.node_suffix.is_none() {
         return rebuild(content, |out, f| match f.number {
             field::NODE_ATTRIBUTE => replace(out, f, attribute(f.bytes()?, changes)?),

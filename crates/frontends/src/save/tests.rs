@@ -1,5 +1,5 @@
 use super::*;
-use crate::FrontendError;
+use crate::{FrontendError, bytes::MappedFile};
 use std::{fs, path::Path, sync::Arc};
 
 #[derive(Debug)]
@@ -282,6 +282,29 @@ fn one_file_has_one_identity() {
     assert_ne!(of(&a), of(&dir.path().join("c")));
     assert_eq!(FileIdentity::of(&dir.path().join("no/such")), None);
     assert_eq!(FileIdentity::of(dir.path()), None);
+}
+
+/// A check takes its time: what it looked at has to be what the input is by then.
+#[test]
+fn an_input_that_changes_during_a_check_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, target) = (dir.path().join("in"), dir.path().join("out"));
+    fs::write(&input, b"abc").unwrap();
+    let source = Source::File(Arc::new(MappedFile::open(&input).unwrap()));
+    let mut content = Content::new();
+    content.source(0, 0..3);
+    let write = |check: &Check<'_>| {
+        let mut transaction = Transaction::default();
+        transaction.input(source.clone(), input.clone());
+        let (sources, names) = ([source.clone()], [input.clone()]);
+        let how = WriteOptions::default();
+        write_checked(&content, &sources, &names, &target, how, Some(check), transaction)
+    };
+    write(&|finished| fs::read(finished).unwrap() == b"abc").unwrap();
+    fs::remove_file(&target).unwrap();
+    let e = write(&|_| fs::write(&input, b"abcd").is_ok()).unwrap_err();
+    assert!(e.to_string().contains("changed while it was read"), "{e}");
+    assert_eq!(leftovers(dir.path()), 1);
 }
 
 #[test]

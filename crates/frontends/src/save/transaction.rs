@@ -18,7 +18,7 @@ use super::{
     unfinished::Names,
 };
 use crate::{
-    FrontendError,
+    Elsewhere, FrontendError,
     bytes::{MappedFile, Source},
 };
 use std::{
@@ -94,9 +94,8 @@ impl Transaction {
                 Ok(true)
             }
             Taken::Other(what) => {
-                let e = format!("{what} is there; write into another directory, or {WAY_OUT}");
-                let e = io::Error::new(io::ErrorKind::AlreadyExists, e);
-                Err(FrontendError::io("copy external data to", path, e))
+                let problem = format!("{what} is there; write into another directory");
+                Err(misplaced(path, problem))
             }
         }
     }
@@ -114,8 +113,8 @@ impl Transaction {
         }
         let real = there.canonicalize().map_err(failed)?;
         if !real.starts_with(directory.canonicalize().map_err(failed)?) {
-            let e = format!("`{}` leads out of the output's directory; {WAY_OUT}", there.display());
-            return Err(failed(io::Error::other(e)));
+            let problem = format!("`{}` leads out of the output's directory", there.display());
+            return Err(misplaced(path, problem));
         }
         Ok(())
     }
@@ -212,8 +211,10 @@ impl Drop for Transaction {
     }
 }
 
-/// What takes no copies of data files.
-pub(crate) const WAY_OUT: &str = "take the data along with --external=single or inline";
+/// No copy of a data file can be there.
+fn misplaced(path: &Path, problem: String) -> FrontendError {
+    FrontendError::Data { path: path.into(), problem, elsewhere: Elsewhere::Either }
+}
 
 /// What is at a path.
 enum Taken {

@@ -19,6 +19,11 @@ fn save(path: &Path, target: &Path, external: ExternalData) -> Result<SaveReport
     doc.save(&module, target, SaveOptions::default().external(external))
 }
 
+/// Whether an error says that the data can go into one new file, or into the document.
+fn either(e: &FrontendError) -> bool {
+    matches!(e, FrontendError::Data { elsewhere: Elsewhere::Either, .. })
+}
+
 /// The author of a model does not choose files that programs read by themselves.
 #[test]
 fn no_hidden_file_is_made_in_another_directory() {
@@ -26,8 +31,8 @@ fn no_hidden_file_is_made_in_another_directory() {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let m = at(dir.path(), location);
         let target = other.path().join("out.onnx");
-        let e = save(&m, &target, ExternalData::Keep).unwrap_err().to_string();
-        assert!(e.contains("hidden file") && e.contains("--external=single"), "{location}: {e}");
+        let e = save(&m, &target, ExternalData::Keep).unwrap_err();
+        assert!(e.to_string().contains("hidden file") && either(&e), "{location}: {e}");
         assert!(files(other.path()).is_empty(), "{location}");
         for external in [ExternalData::SINGLE, ExternalData::Inline] {
             save(&m, &target, external).unwrap();
@@ -56,8 +61,8 @@ fn what_stands_in_the_way_of_a_data_file_is_told() {
         prepare(other.path());
         let before = files(other.path());
         let target = other.path().join("out.onnx");
-        let e = save(&m, &target, ExternalData::Keep).unwrap_err().to_string();
-        assert!(e.contains(told) && e.contains("--external=single"), "{told}: {e}");
+        let e = save(&m, &target, ExternalData::Keep).unwrap_err();
+        assert!(e.to_string().contains(told) && either(&e), "{told}: {e}");
         assert_eq!(files(other.path()), before, "{told}");
         save(&m, &target, ExternalData::SINGLE).unwrap();
         OnnxDocument::open(&target, &OpenOptions::default()).unwrap();
