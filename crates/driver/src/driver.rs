@@ -11,7 +11,8 @@ use crate::{
 use normfold_frontends::{FrontendError, onnx::ExternalData, save::Progress};
 use normfold_ir::{CancelToken, Module, OpKind, Remark, RemarkArg, RemarkKind};
 use normfold_passes::{
-    Instrumentation, Item, ManagerOptions, PassError, PassManager, PassRegistry, Pipeline, builtin,
+    Instrumentation, Item, ManagerOptions, OptionValue, PassError, PassManager, PassRegistry,
+    Pipeline, builtin,
 };
 use std::{
     cell::RefCell,
@@ -74,37 +75,13 @@ pub fn external_data(text: &str) -> Result<ExternalData, String> {
         "single" => ExternalData::SINGLE,
         "inline" => ExternalData::Inline,
         _ => match text.strip_prefix("above=") {
-            Some(size) => ExternalData::Above(bytes(size).ok_or_else(|| {
-                let units: Vec<&str> = UNITS.iter().map(|(unit, _)| *unit).collect();
-                format!("SIZE of above=SIZE is a number of bytes, or of {}", units.join(", "))
-            })?),
+            Some(size) => {
+                let told = |expected| format!("SIZE of above=SIZE is {expected}");
+                ExternalData::Above(<u64 as OptionValue>::parse(Some(size)).map_err(told)?)
+            }
             None => return Err("valid: keep, single, inline, above=SIZE".into()),
         },
     })
-}
-
-/// Units of sizes. Without the `i` they are powers of 1000.
-const UNITS: [(&str, u64); 11] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-    ("kB", 1000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("TB", 1_000_000_000_000),
-    ("k", 1000),
-    ("M", 1_000_000),
-    ("G", 1_000_000_000),
-];
-
-/// The bytes that a text says.
-fn bytes(text: &str) -> Option<u64> {
-    let unit = UNITS.iter().find_map(|&(unit, n)| Some((text.strip_suffix(unit)?, n)));
-    let (digits, factor) = unit.unwrap_or((text, 1));
-    // `parse` would take a sign.
-    let plain = digits.bytes().all(|b| b.is_ascii_digit());
-    digits.parse::<u64>().ok().filter(|_| plain)?.checked_mul(factor)
 }
 
 /// How an output is compared with its input.

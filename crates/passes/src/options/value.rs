@@ -31,29 +31,41 @@ impl OptionValue for bool {
     }
 }
 
-/// Binary size suffixes, largest first.
-const SIZES: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+/// Units of sizes that are printed, largest first.
+const BINARY: [(&str, u64); 4] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+/// Those that are read as well; none ends another one of the two lists.
+const DECIMAL: [(&str, u64); 8] = [
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1000),
+    ("T", 1_000_000_000_000),
+    ("G", 1_000_000_000),
+    ("M", 1_000_000),
+    ("k", 1000),
+];
 
+/// A number, or a size in KiB, MiB, GiB, TiB, or in the powers of 1000 kB, MB, GB, TB, k, M, G, T.
 impl OptionValue for u64 {
     fn expected() -> String {
-        "a number, or a size such as 64MiB".into()
+        "a number, or a size such as 64MiB or 9kB".into()
     }
     fn parse(text: Option<&str>) -> Result<Self, String> {
         let text = text.ok_or_else(Self::expected)?;
-        let suffix = SIZES.iter().find_map(|&(s, shift)| Some((text.strip_suffix(s)?, shift)));
-        let (digits, shift) = suffix.unwrap_or((text, 0));
+        let mut units = BINARY.iter().chain(&DECIMAL);
+        let size = units.find_map(|&(unit, n)| Some((text.strip_suffix(unit)?, n)));
+        let (digits, factor) = size.unwrap_or((text, 1));
         // `parse` would take a sign.
         let plain = digits.bytes().all(|b| b.is_ascii_digit());
         let n: u64 = digits.parse().ok().filter(|_| plain).ok_or_else(Self::expected)?;
-        n.checked_mul(1 << shift).ok_or_else(|| format!("a number up to {}", u64::MAX))
+        n.checked_mul(factor).ok_or_else(|| format!("a number up to {}", u64::MAX))
     }
     fn print(&self) -> String {
-        for (suffix, shift) in SIZES {
-            if *self > 0 && self.trailing_zeros() >= shift {
-                return format!("{}{suffix}", self >> shift);
-            }
+        match BINARY.iter().find(|(_, n)| *self > 0 && self.is_multiple_of(*n)) {
+            Some((unit, n)) => format!("{}{unit}", self / n),
+            None => self.to_string(),
         }
-        self.to_string()
     }
 }
 
