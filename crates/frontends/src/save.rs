@@ -40,8 +40,9 @@ use twox_hash::XxHash3_64;
 
 /// Bytes of one job.
 const JOB: u64 = 8 << 20;
-/// Bytes of a worker's buffer.
-const BUFFER: usize = 1 << 20;
+/// Bytes that a worker reads, computes and writes at once: they stay in the second cache. Outputs are written by cells of a
+/// grid of this, so that the page cache takes them by whole pages, and in pages as large as that.
+const CELL: usize = 128 << 10;
 /// Ranges of sources below this are read with what follows them: documents are full of short ones.
 const SMALL: u64 = 16 << 10;
 /// Bytes read at once for the sake of small ranges.
@@ -395,7 +396,7 @@ impl<'a> Content<'a> {
         jobs
     }
 
-    /// Fills the buffer from the segments of one job and hands it on whenever it is full.
+    /// Fills the buffer from the segments of one job, a cell of the output at a time, and hands on what belongs to the job.
     fn run(
         &self,
         job: &Job,
@@ -403,28 +404,29 @@ impl<'a> Content<'a> {
         buffer: &mut Buffer,
         write: &mut dyn FnMut(u64, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), WriteError> {
-        let Buffer { bytes: buffer, ahead } = buffer;
-        buffer.resize(BUFFER.min(self.len.try_into().unwrap_or(BUFFER)).max(CHUNK_ALIGN), 0);
-        let (mut at, mut filled) = (job.at, 0);
+        let Buffer { cell, ahead } = buffer;
+        // A computed chunk that does not end on the cell's border goes on to the grid of its tensor.
+        let cell = cell.resized(CELL + CHUNK_ALIGN);
+        let (mut at, mut from) = (job.at, (job.at % CELL as u64) as usize);
+        let mut filled = from;
         let (mut left, mut skip) = (job.len, job.skip);
         for &segment in self.segments.get(job.segment..).unwrap_or_default() {
             let end = segment.len().min(skip + left);
             left -= end - skip;
             while skip < end {
+                if filled >= CELL {
+                    write(at, &mut cell[from..CELL]).map_err(WriteError::writing)?;
+                    at += (CELL - from) as u64;
+                    cell.copy_within(CELL..filled, 0);
+                    (from, filled) = (0, filled - CELL);
+                }
                 let want = end - skip;
-                let mut space = buffer.len() - filled;
-                // A computed chunk ends where its tensor does, or on the grid.
-                if matches!(segment, Segment::Produced { .. }) && want > space as u64 {
-                    space -= space % CHUNK_ALIGN;
-                }
-                if space == 0 {
-                    write(at, &mut buffer[..filled]).map_err(WriteError::writing)?;
-                    at += filled as u64;
-                    filled = 0;
-                    continue;
-                }
+                let space = match segment {
+                    Segment::Produced { .. } => (CELL - filled).next_multiple_of(CHUNK_ALIGN),
+                    _ => CELL - filled,
+                };
                 let n = want.min(space as u64) as usize;
-                let chunk = &mut buffer[filled..filled + n];
+                let chunk = &mut cell[filled..filled + n];
                 match segment {
                     Segment::Zeros { .. } => chunk.fill(0),
                     Segment::Owned { start, .. } => {
@@ -450,8 +452,12 @@ impl<'a> Content<'a> {
                 break;
             }
         }
-        if filled > 0 {
-            write(at, &mut buffer[..filled]).map_err(WriteError::writing)?;
+        while from < filled {
+            let end = filled.min(CELL);
+            write(at, &mut cell[from..end]).map_err(WriteError::writing)?;
+            at += (end - from) as u64;
+            cell.copy_within(end..filled, 0);
+            (from, filled) = (0, filled - end);
         }
         Ok(())
     }
@@ -460,8 +466,36 @@ impl<'a> Content<'a> {
 /// What one worker reads and computes into.
 #[derive(Default)]
 struct Buffer {
-    bytes: Vec<u8>,
+    cell: Pages,
     ahead: Ahead,
+}
+
+/// Bytes that begin on a page, as those of files do in the page cache: some processors copy several times slower where the
+/// two sides of a copy are a few bytes apart within their pages.
+#[derive(Default)]
+struct Pages {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Pages {
+    const SIZE: usize = 4096;
+
+    /// So many bytes, whatever they are.
+    fn resized(&mut self, len: usize) -> &mut [u8] {
+        if self.bytes.len() < len + Self::SIZE {
+            self.bytes = vec![0; len + Self::SIZE];
+            // Where it cannot be told, nothing but time is lost.
+            self.start = self.bytes.as_ptr().align_offset(Self::SIZE).min(Self::SIZE);
+        }
+        self.len = len;
+        &mut self.bytes[self.start..self.start + len]
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.len]
+    }
 }
 
 /// The last bytes that were read for the sake of a small range.
@@ -469,7 +503,7 @@ struct Buffer {
 struct Ahead {
     source: u32,
     start: u64,
-    bytes: Vec<u8>,
+    bytes: Pages,
 }
 
 impl Ahead {
@@ -479,18 +513,18 @@ impl Ahead {
         if len >= SMALL {
             return from.read_at(offset, out);
         }
-        let end = self.start + self.bytes.len() as u64;
+        let end = self.start + self.bytes.len as u64;
         if self.source != source || offset < self.start || offset + len > end {
             let ahead = AHEAD.min(from.len().saturating_sub(offset)).max(len);
-            self.bytes.resize(ahead as usize, 0);
-            if let Err(e) = from.read_at(offset, &mut self.bytes) {
-                self.bytes.clear();
+            let read = from.read_at(offset, self.bytes.resized(ahead as usize));
+            if let Err(e) = read {
+                self.bytes.len = 0;
                 return Err(e);
             }
             (self.source, self.start) = (source, offset);
         }
         let at = (offset - self.start) as usize;
-        out.copy_from_slice(&self.bytes[at..at + out.len()]);
+        out.copy_from_slice(&self.bytes.bytes()[at..at + out.len()]);
         Ok(())
     }
 }

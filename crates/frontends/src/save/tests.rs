@@ -130,6 +130,33 @@ fn any_number_of_threads_writes_the_same_bytes() {
 }
 
 #[test]
+fn outputs_are_written_by_cells_of_the_grid_from_where_their_pages_are() {
+    let (big, sources, expected) = big();
+    let mut content = Content::new();
+    content.bytes(b"xyz");
+    content.append(big);
+    let written = Mutex::new(Vec::new());
+    let cell = |at: u64| at / CELL as u64;
+    let write = |at: u64, bytes: &[u8]| {
+        assert_eq!(cell(at), cell(at + bytes.len() as u64 - 1));
+        assert_eq!(bytes.as_ptr() as u64 % 4096, at % 4096);
+        let from = at as usize;
+        assert!(bytes == &[b"xyz", &expected[..]].concat()[from..from + bytes.len()]);
+        written.lock().unwrap().push(at..at + bytes.len() as u64);
+        Ok(())
+    };
+    let options = WriteOptions { threads: 2, ..WriteOptions::default() };
+    let jobs = content.jobs();
+    assert!(jobs.iter().skip(1).any(|job| job.at % 64 > 0));
+    content.write_at(&sources, &write, options, false).unwrap();
+    let mut written = written.into_inner().unwrap();
+    written.sort_by_key(|r| r.start);
+    assert!(written.windows(2).all(|w| w[0].end == w[1].start));
+    let borders = written.iter().filter(|r| r.end % CELL as u64 > 0).count();
+    assert!(borders <= jobs.len(), "{borders} writes end within a cell");
+}
+
+#[test]
 fn adjacent_segments_are_joined() {
     let mut a = Content::new();
     a.source(0, 0..5);

@@ -87,8 +87,8 @@ impl RoundingStats {
 /// Elements computed at once: what a step reads and writes stays in the first cache.
 const BLOCK: usize = 1024;
 
-/// Bytes read at once.
-const PIECE: usize = 1 << 18;
+/// Bytes read at once: a multiple of every element's, and less than the second cache.
+const PIECE: usize = 1 << 17;
 
 /// What a step reads.
 #[derive(Default)]
@@ -322,25 +322,21 @@ impl Derived {
         {
             return self.scale_f32(pool, map, &vectors[0].values, start, out, stats);
         }
-        // Raw bytes come by `read_at`, in pieces of a page or more: the mapping must not be touched while streaming.
-        let piece = PIECE / width as usize;
-        let largest = (piece * width as usize).min(out.len());
-        let mut raw = vec![0; if self.streams() { largest } else { 0 }];
+        let streams = self.streams();
         let mut exact = [0.0; BLOCK];
         let mut stored = [0.0; BLOCK];
         let mut at = start / width;
-        for big in out.chunks_mut(piece * width as usize) {
-            let raw = &mut raw[..if self.streams() { big.len() } else { 0 }];
-            if self.streams() {
-                pool.read_bytes(self.base, at * width, raw)?;
+        for piece in out.chunks_mut(PIECE) {
+            if streams {
+                // By `read_at`, a page or more at once: the mapping must not be touched while streaming.
+                pool.read_bytes(self.base, at * width, piece)?;
             }
-            for (k, bytes) in big.chunks_mut(BLOCK * width as usize).enumerate() {
+            for bytes in piece.chunks_mut(BLOCK * width as usize) {
                 let n = bytes.len() / width as usize;
                 let block = &mut exact[..n];
-                if !self.streams() {
+                if !streams {
                     self.exact(pool, &vectors, self.steps.len(), at, block)?;
                 }
-                let raw = self.streams().then_some((&*raw, (k * BLOCK) as u64));
                 let stored = &mut stored[..n];
                 let stats = stats.as_deref_mut();
                 vectorised(Block {
@@ -349,7 +345,7 @@ impl Derived {
                     vectors: &vectors,
                     dtype,
                     at,
-                    raw,
+                    streams,
                     exact: block,
                     bytes,
                     stored,
@@ -451,8 +447,8 @@ struct Block<'k, 'v> {
     vectors: &'k [Vectors<'v>],
     dtype: DType,
     at: u64,
-    /// The bytes of the base, and which element of them is the first of the block; `None` where `exact` is computed.
-    raw: Option<(&'k [u8], u64)>,
+    /// Whether `bytes` are those of the base; else `exact` is computed.
+    streams: bool,
     exact: &'k mut [f64],
     bytes: &'k mut [u8],
     stored: &'k mut [f64],
@@ -466,8 +462,8 @@ impl Kernel for Block<'_, '_> {
     fn run(self) -> Self::Output {
         let Self { dtype, at, exact, bytes, stored, .. } = self;
         let not_numeric = Err(ConstError::NotNumeric(dtype));
-        if let Some((raw, first)) = self.raw {
-            if !decode_f64(dtype, raw, first, exact) {
+        if self.streams {
+            if !decode_f64(dtype, bytes, 0, exact) {
                 return not_numeric;
             }
             for (s, v) in self.derived.steps.iter().zip(self.vectors) {
