@@ -9,8 +9,9 @@ measures other tools. Without --resnet50 and --mobilenet torchvision's models ar
 aimet-onnx, which has it (see environments.py); else chains of the same size stand in for them, and the table says so.
 --write puts the tables into docs/benchmarks.md; with --only those of these groups, and the others stay as they are.
 
-How it is measured: whole processes, page cache warm, outputs removed before each run; the two sides of a ratio run in
-turn, N times each, every other time in reverse, and the minimum of each side counts. A copy is `cp --reflink=never` of the model and its data files.
+How it is measured: whole processes, page cache warm, the outputs of both sides removed before each run; the two sides of a
+ratio run in turn, N times each, every other time in reverse, and the minimum of each side counts. A copy is
+`cp --reflink=never` of the model and its data files.
 Memory is the largest RssAnon seen while polling /proc/PID/status without pause in runs of their own: pages of the
 mapped input file are not counted, they are the kernel's to drop. The parts of a run come from `cargo bench`
 (crates/driver/benches/parts.rs): the spans that normfold traces, added up within the fastest of several runs.
