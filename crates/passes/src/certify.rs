@@ -52,7 +52,12 @@ impl Reads {
     /// What a tally counted, which counts `factor` times in the result.
     pub(crate) fn of(counted: Counted, factor: f64) -> Self {
         let Counted { magnitude, reads, terms } = counted;
-        Self { magnitude: magnitude * factor, weighed: reads as f64 * factor, terms: terms as f64 }
+        Self { magnitude: magnitude * factor, weighed: reads * factor, terms: terms as f64 }
+    }
+
+    /// Whether these give a bound.
+    pub(crate) fn is_finite(&self) -> bool {
+        self.magnitude.is_finite() && self.weighed.is_finite()
     }
 }
 
@@ -299,7 +304,7 @@ mod tests {
 
     #[test]
     fn what_rounding_explains_agrees() {
-        let reads = Reads::of(Counted { magnitude: 10.0, reads: 4, terms: 4 }, 1.0);
+        let reads = Reads::of(Counted { magnitude: 10.0, reads: 4.0, terms: 4 }, 1.0);
         let c = |after: f64| Compared { before: 1.0, after, reads, rounding: 0.0, slack: 0.0 };
         let mut certificate = Certificate::default();
         let judge = |c: &mut Certificate, x| c.compare(&[0], DType::F32, x).is_ok();

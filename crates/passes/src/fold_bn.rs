@@ -504,7 +504,8 @@ impl FoldBn {
             Ok(sample) if sample.is_finite() => sample,
             Ok(_) => {
                 let cx = Cx { thorough: true, ..self.cx(graph, cx.constants(), state) };
-                let message = "its sampled results are not finite".into();
+                let message =
+                    "its sampled results, or what they are added up from, are not finite".into();
                 let checked = self.check(cx, root, true).err();
                 return Ok(Verdict::Kept(checked.unwrap_or(FoldReason::Uncertified { message })));
             }

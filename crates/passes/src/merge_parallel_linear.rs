@@ -247,7 +247,12 @@ impl<'a> Tree<'a> {
         let (kept, gone) = (&la, &lb);
         let negative = [a.negative != at.negative, b.negative != at.negative];
         let sample = match certificate::before(facts, cx.constants(), (kept, gone), negative) {
-            Ok(sample) => sample,
+            Ok(sample) if sample.is_finite() => sample,
+            Ok(_) => {
+                let message =
+                    "its sampled results, or what they are added up from, are not finite".into();
+                return Ok(Err(MergeReason::Uncertified { message }));
+            }
             Err(e) => return Ok(Err(MergeReason::Uncertified { message: e.to_string() })),
         };
         let location = graph.location(gone.op);

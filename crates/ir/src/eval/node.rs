@@ -96,7 +96,7 @@ pub(super) struct Node<'a> {
 struct Remembered {
     value: Scalar,
     magnitude: f64,
-    reads: u64,
+    reads: f64,
 }
 
 /// What requests for elements have in common.
@@ -120,6 +120,10 @@ impl Request<'_> {
 
     /// Begins one that may read so much; `whole` where no element is read of what is not held.
     pub(super) fn begin(&self, limit: u64, whole: bool) {
+        // What another request added up would not be counted in this one.
+        if self.tally.is_some() {
+            self.memory.borrow_mut().clear();
+        }
         self.left.set(limit);
         self.limit.set(limit);
         self.long.set(if whole { 0 } else { limit.saturating_sub(REMEMBER_AFTER) });

@@ -227,10 +227,10 @@ fn mixed(sum: u64) -> f64 {
 pub struct Counted {
     /// The sum of the magnitudes, each as often as it counts in the result.
     pub magnitude: f64,
-    /// How many elements, each as often as it counts in the result: where elements are shared again and again there may be more
-    /// than fit.
-    pub reads: u64,
-    /// How many terms were added up to come to it: what is shared is computed once, and a term from there on.
+    /// How many elements, each as often as it counts in the result, which where elements are shared again and again is more than
+    /// integers hold.
+    pub reads: f64,
+    /// How many terms were added up to come to it: what is shared and computed once is a term from there on.
     pub terms: u64,
 }
 
@@ -244,7 +244,7 @@ impl Tally {
     /// Counts one element.
     #[inline]
     pub fn note(&self, x: f64) {
-        self.add(Counted { magnitude: x.abs(), reads: 1, terms: 1 });
+        self.add(Counted { magnitude: x.abs(), reads: 1.0, terms: 1 });
     }
 
     /// Counts what was counted elsewhere.
@@ -253,7 +253,7 @@ impl Tally {
         let Counted { magnitude, reads, terms } = self.counted.get();
         self.counted.set(Counted {
             magnitude: magnitude + more.magnitude,
-            reads: reads.saturating_add(more.reads),
+            reads: reads + more.reads,
             terms: terms.saturating_add(more.terms),
         });
     }
@@ -271,7 +271,7 @@ impl Tally {
         let rest: f64 = rest.iter().map(|x| x.abs()).sum();
         let sum = sums.iter().sum::<f64>() + rest;
         let n = list.len() as u64;
-        self.add(Counted { magnitude: sum, reads: n, terms: n });
+        self.add(Counted { magnitude: sum, reads: n as f64, terms: n });
     }
 
     /// What was counted since the last call.

@@ -32,13 +32,15 @@ pub(super) struct Across {
     pub(super) ask: Ask,
     /// By how much the op may multiply what its operand is off by.
     pub(super) amplification: f64,
+    /// Whether the op rounds.
+    pub(super) rounds: bool,
     /// The value that a pad has to be given.
     pub(super) pad: Option<(f64, DType)>,
 }
 
 impl From<Ask> for Across {
     fn from(ask: Ask) -> Self {
-        Self { ask, amplification: 1.0, pad: None }
+        Self { ask, amplification: 1.0, rounds: false, pad: None }
     }
 }
 
@@ -129,10 +131,9 @@ impl At<'_> {
     fn cast(&self, c: &Cast) -> Outcome {
         use DType::{BF16, F16, F32, F64};
         let from = self.cx.types.dtype(self.data()?);
-        let amplification = 2.0;
         let widens = matches!((from, c.to), (Some(F16 | BF16), F32 | F64) | (Some(F32), F64));
         if from == Some(c.to) || self.way == Way::Ahead && widens {
-            return Ok(Across { amplification, ..self.ask.clone().into() });
+            return Ok(Across { rounds: true, ..self.ask.clone().into() });
         }
         Err(FoldReason::PrecisionNarrowing { blocker: self.blocker() })
     }

@@ -31,6 +31,8 @@ pub(super) struct Sample {
     /// What the results may be off by beyond the rounding of stored elements.
     slack: f64,
     amplification: f64,
+    /// What magnitudes after the fold add up to at most, where that may be beyond f64; else 0.
+    most: f64,
     absorbers: Vec<OpId>,
     /// The ops that read constants which take the root in themselves.
     readers: Vec<OpId>,
@@ -38,9 +40,10 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// Whether the path gives numbers that can be compared.
+    /// Whether the path gives numbers that can be compared, within a bound.
     pub(super) fn is_finite(&self) -> bool {
-        self.before.iter().all(|x| x.is_finite())
+        let sums = [self.slack, self.amplification, self.most];
+        self.before.iter().chain(&self.rounding).chain(&sums).all(|x| x.is_finite())
     }
 }
 
@@ -151,16 +154,25 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         }
     }
     let dtype = plan.absorbed.first().map_or(DType::F32, |a| stored_type(cx, a.op));
-    let tally = Tally::default();
+    let (tally, all) = (Tally::default(), Tally::default());
     let mut e = evaluator((g, pool, cx.known), Side::Before, &data, dtype, &tally);
     let absorbers: Vec<OpId> = plan.absorbed.iter().map(|a| a.op).collect();
     let derived = |entry| matches!(pool.entry(entry).data, ConstData::Derived(_));
     let readers: Vec<OpId> = plan.constants.iter().map(|a| a.op).collect();
     let gone = plan.bypassed.iter().map(|b| b.0);
-    let changed = absorbers.iter().chain(&readers).copied().chain(gone);
-    for (at, v) in changed.flat_map(|op| operands(g, op)) {
+    let changed: SmallVec<[OpId; 4]> =
+        absorbers.iter().chain(&readers).copied().chain(gone).collect();
+    for (at, v) in changed.iter().flat_map(|&op| operands(g, op)) {
         watch(&mut e, cx, (at, v), &data, derived, &tally);
     }
+    // Sums of all other types are far from the end of f64.
+    let mut wide = (dtype == DType::F64).then(|| {
+        let mut e = evaluator((g, pool, cx.known), Side::Before, &data, dtype, &all);
+        for (at, v) in changed.iter().flat_map(|&op| operands(g, op)) {
+            watch(&mut e, cx, (at, v), &data, |_| true, &all);
+        }
+        e
+    });
     let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).map(|s| largest(s));
     let own = found.own.iter().map(|a| largest_of(&a.s, &a.t, |s, t| s.abs() + t.abs()));
     let factor = s.chain(own).fold(1.0f64, f64::max)
@@ -176,11 +188,17 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     }
     let mut before = Vec::with_capacity(points.len());
     let mut rounding = Vec::with_capacity(points.len());
+    let amplification = found.amplified() * (1.0 + found.padded);
+    let mut most = 0.0f64;
     for (y, p) in &points {
         before.push(e.element(*y, p)?.to_f64());
         let Counted { magnitude, reads, .. } = tally.take();
-        let stored = unit(dtype) * magnitude + reads as f64 * smallest(dtype);
-        rounding.push(factor * found.amplification * (stored + unit(dtype) * found.padded));
+        let stored = unit(dtype) * magnitude + reads * smallest(dtype);
+        rounding.push(factor * found.amplified() * (stored + unit(dtype) * found.padded));
+        if let Some(e) = &mut wide {
+            e.element(*y, p)?;
+            most = most.max(factor * amplification * all.take().magnitude);
+        }
     }
     Ok(Sample {
         data,
@@ -188,7 +206,8 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         before,
         rounding,
         slack: found.slack,
-        amplification: found.amplification * (1.0 + found.padded),
+        amplification,
+        most,
         absorbers,
         readers,
         dtype,

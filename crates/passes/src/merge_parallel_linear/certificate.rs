@@ -19,6 +19,16 @@ pub(super) struct Sample {
     before: Vec<(f64, Reads)>,
 }
 
+impl Sample {
+    /// Whether the ops give numbers that can be compared, within a bound.
+    pub(super) fn is_finite(&self) -> bool {
+        // One op reads no more than both.
+        self.before
+            .iter()
+            .all(|(x, reads)| (x + 2.0 * reads.magnitude).is_finite() && reads.is_finite())
+    }
+}
+
 /// Evaluates the ops as they are, each taken away where `negative`.
 pub(super) fn before(
     facts: Facts<'_>,
