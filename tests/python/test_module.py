@@ -2,6 +2,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,13 @@ def test_errors_are_of_their_kind(models, tmp_path):
         module.save(tmp_path / "nowhere" / "out.onnx")
     with pytest.raises(ValueError, match="valid: keep, single, inline"):
         module.save(tmp_path / "out.onnx", external="some")
+    with pytest.raises(ValueError, match="in bytes"):
+        module.save(tmp_path / "out.onnx", external="above=some")
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "external.bin").write_bytes(b"another file")
+    with pytest.raises(normfold.OutputError, match='another directory; external="single" or "inline"'):
+        normfold.Module(models / "external.onnx").save(tmp_path / "o" / "out.onnx")
+    shutil.rmtree(tmp_path / "o")
     architecture = normfold.Module(models / "keras" / "nested.json")
     with pytest.raises(normfold.OutputError, match="no weights"):
         architecture.save(tmp_path / "out.json")

@@ -76,7 +76,7 @@ pub fn external_data(text: &str) -> Result<ExternalData, String> {
         "inline" => ExternalData::Inline,
         _ => match text.strip_prefix("above=") {
             Some(size) => {
-                let told = |expected| format!("SIZE of above=SIZE is {expected}");
+                let told = |expected| format!("SIZE of above=SIZE, in bytes, is {expected}");
                 ExternalData::Above(<u64 as OptionValue>::parse(Some(size)).map_err(told)?)
             }
             None => return Err("valid: keep, single, inline, above=SIZE".into()),

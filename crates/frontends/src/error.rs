@@ -56,15 +56,15 @@ pub enum FrontendError {
         /// The rule that is broken.
         rule: String,
     },
-    /// External data cannot go where it was to go. Nothing was written.
+    /// Data cannot go where it was to go. Nothing was written.
     #[error("cannot write `{}`: {problem}", path.display())]
     Data {
         /// The data file, or the document that was to have one.
         path: PathBuf,
         /// Why not.
         problem: String,
-        /// Where it can go.
-        elsewhere: Elsewhere,
+        /// Where it can go, if anywhere.
+        elsewhere: Option<Elsewhere>,
     },
     /// Something nests too deeply, or there is too much of it.
     #[error("{place}: {limit}")]

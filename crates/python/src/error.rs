@@ -1,7 +1,7 @@
 //! Errors as exceptions.
 
 use normfold_driver::DriverError;
-use normfold_frontends::FrontendError;
+use normfold_frontends::{Elsewhere, FrontendError};
 use pyo3::{
     create_exception,
     exceptions::{PyException, PyKeyboardInterrupt, PyOSError},
@@ -51,6 +51,14 @@ pub(crate) fn raise(error: &DriverError) -> PyErr {
         | DriverError::Input { .. }
         | DriverError::Text { .. }
         | DriverError::Invalid { .. } => InputError::new_err(message),
+        DriverError::Write { source: FrontendError::Data { elsewhere: Some(way), .. }, .. } => {
+            let argument = match way {
+                Elsewhere::File => "external=\"single\" puts large tensors into a file beside it",
+                Elsewhere::Document => "external=\"inline\" needs no file",
+                Elsewhere::Either => "external=\"single\" or \"inline\" takes the data along",
+            };
+            OutputError::new_err(format!("{message}; {argument}"))
+        }
         DriverError::Write { .. } | DriverError::NotWritable { .. } => {
             OutputError::new_err(message)
         }

@@ -104,7 +104,7 @@ fn help(error: &DriverError) -> Option<&'static str> {
     match error {
         DriverError::NoReproducer { .. } => Some("give the pipeline with --passes=…"),
         DriverError::Write { source: FrontendError::Data { elsewhere, .. }, .. } => {
-            Some(match elsewhere {
+            elsewhere.map(|elsewhere| match elsewhere {
                 Elsewhere::File => "--external=single puts large tensors into a file beside it",
                 Elsewhere::Document => "--external=inline needs no file",
                 Elsewhere::Either => "--external=single or inline takes the data along",

@@ -203,3 +203,32 @@ fn sizes_have_units() {
         assert_eq!(contents(&place.path(size)).len(), 1 + usize::from(moved), "{size}");
     }
 }
+
+/// An architecture and its weights keep the permissions of the files that they replace.
+#[cfg(unix)]
+#[test]
+fn both_files_of_a_pair_keep_their_permissions() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    for name in ["keras/branches.json", "keras/branches.weights.h5"] {
+        place.copy(name);
+    }
+    fs::create_dir(place.path("w")).unwrap();
+    let pair = [("o.json", 0o640), ("w/o.h5", 0o600)];
+    let args = |passes| {
+        let from = ["opt", "branches.json", "--weights-in=branches.weights.h5", passes];
+        [&from[..], &["-o", "o.json", "--weights-out=w/o.h5", "--sync"]].concat()
+    };
+    succeeds(&place, &args("--passes="));
+    let before = pair.map(|(file, mode)| {
+        fs::set_permissions(place.path(file), fs::Permissions::from_mode(mode)).unwrap();
+        fs::read(place.path(file)).unwrap()
+    });
+    succeeds(&place, &args("--passes=fold-bn,dce"));
+    for ((file, mode), before) in pair.into_iter().zip(before) {
+        let path = place.path(file);
+        assert!(fs::read(&path).unwrap() != before, "{file}");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{file}");
+    }
+    assert_eq!(fs::read_dir(place.path("w")).unwrap().count(), 1);
+}

@@ -24,8 +24,7 @@ use crate::{
 };
 use normfold_ir::{Attribute, ConstId, Module, RoundingStats};
 use std::{
-    cell::RefCell,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -526,37 +525,9 @@ impl KerasDocument {
         let staged = Staged::write(apart, &sources, &names, &real, write, false)?;
         // From here on both files are of this run: another one that writes the same pair waits.
         transaction.lock(directory_of(&real))?;
-        if fs::symlink_metadata(&real).is_err() {
-            // Nothing is lost: if it does not come to the architecture, the weights go again.
-            transaction.add(staged, real);
-            write_checked(content, &sources, &names, target, how, options.check, transaction)?;
-            return Ok(Some(path));
-        }
-        let staged = RefCell::new(Some(staged));
-        let failure = RefCell::new(None);
-        // The architecture is complete by then; what is left is to give both their names.
-        let check = |finished: &Path| {
-            if options.check.is_some_and(|check| !check(finished)) {
-                return false;
-            }
-            let unchanged = sources.iter().zip(&names).try_for_each(|(source, name)| {
-                source.unchanged().map_err(|e| FrontendError::io("read", name, e))
-            });
-            let place = |()| staged.borrow_mut().take().map_or(Ok(()), |s| s.rename(&real));
-            match unchanged.and_then(place) {
-                Ok(()) => true,
-                Err(e) => {
-                    *failure.borrow_mut() = Some(e);
-                    false
-                }
-            }
-        };
-        let written =
-            write_checked(content, &sources, &names, target, how, Some(&check), transaction);
-        match (written, failure.take()) {
-            (Err(FrontendError::Rejected { .. }), Some(e)) => Err(e),
-            (written, _) => written.map(|()| Some(path)),
-        }
+        transaction.replace(staged, real);
+        write_checked(content, &sources, &names, target, how, options.check, transaction)?;
+        Ok(Some(path))
     }
 }
 

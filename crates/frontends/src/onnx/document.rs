@@ -294,12 +294,13 @@ impl OnnxDocument {
         let (mut content, mut counts) = export.content(&file.references(&export, &placeholder))?;
         if content.len() > largest && !content.is_source(0..self.source.len()) {
             if place.is_none() || options.external != ExternalData::Keep {
-                return Err(too_large(&content, target));
+                let file = place.is_some() && options.external.leaves_large();
+                return Err(too_large(&content, target, file.then_some(Elsewhere::File)));
             }
             file = NewFile::plan(&export, Policy::TooLarge)?;
             (content, counts) = export.content(&file.references(&export, &placeholder))?;
             if content.len() > largest {
-                return Err(too_large(&content, target));
+                return Err(too_large(&content, target, None));
             }
         }
 
@@ -427,7 +428,7 @@ impl OnnxDocument {
         };
         let (content, counts) = export.content(&file.references(&export, ""))?;
         if content.len() > LARGEST && !content.is_source(0..self.source.len()) {
-            return Err(too_large(&content, Path::new(IN_MEMORY)));
+            return Err(too_large(&content, Path::new(IN_MEMORY), None));
         }
         let report = SaveReport { bytes: content.len(), ..SaveReport::default() };
         let write = WriteOptions { progress: options.progress, ..WriteOptions::default() };
@@ -511,13 +512,13 @@ const IN_MEMORY: &str = "output in memory";
 /// Why data goes nowhere from a pipe.
 fn no_directory(target: &Path) -> FrontendError {
     let problem = "external data needs a directory to be written to".into();
-    FrontendError::Data { path: target.into(), problem, elsewhere: Elsewhere::Document }
+    FrontendError::Data { path: target.into(), problem, elsewhere: Some(Elsewhere::Document) }
 }
 
-fn too_large(content: &Content<'_>, target: &Path) -> FrontendError {
+fn too_large(content: &Content<'_>, target: &Path, elsewhere: Option<Elsewhere>) -> FrontendError {
     let len = content.len();
     let problem = format!("{len} bytes are more than the 2 GiB that a protobuf message may have");
-    FrontendError::Data { path: target.into(), problem, elsewhere: Elsewhere::File }
+    FrontendError::Data { path: target.into(), problem, elsewhere }
 }
 
 /// Refuses to make a file in another directory that nobody sees there: its name is the choice of who wrote the model, and
@@ -529,7 +530,11 @@ fn spare_hidden(location: &str, path: &Path) -> Result<(), FrontendError> {
         Some(component) => {
             let problem =
                 format!("a model makes no hidden file (`{component}`) in another directory");
-            Err(FrontendError::Data { path: path.into(), problem, elsewhere: Elsewhere::Either })
+            Err(FrontendError::Data {
+                path: path.into(),
+                problem,
+                elsewhere: Some(Elsewhere::Either),
+            })
         }
     }
 }

@@ -88,7 +88,6 @@ pub(crate) fn write_checked(
         return content.write_to(sources, &mut out, options).map_err(|e| explain(e, names, target));
     };
     let staged = Staged::write(content, sources, names, &real, options, false)?;
-    staged.fresh.take_permissions(&real)?;
     transaction.place(options.sync)?;
     if let Some(check) = check {
         if !check(staged.path()) {
@@ -195,7 +194,7 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// Writes `content` into a fresh file beside `target`. See [`write_file`].
+    /// Writes `content` into a fresh file beside `target`, with the permission bits of what is there. See [`write_file`].
     pub(crate) fn write(
         content: &Content<'_>,
         sources: &[Source],
@@ -212,6 +211,7 @@ impl Staged {
         let digest = content
             .write_at(sources, &write, options, digest)
             .map_err(|e| explain(e, names, target))?;
+        fresh.take_permissions(target)?;
         if options.sync {
             file.sync_all().map_err(|e| FrontendError::io("sync", target, e))?;
         }
@@ -223,17 +223,12 @@ impl Staged {
         &self.fresh.path
     }
 
-    /// Gives the file its name, in the directory it was staged for.
-    pub(crate) fn rename(self, target: &Path) -> Result<(), FrontendError> {
-        self.fresh.rename_to(target, &mut Names::lock())
-    }
-
-    /// The same, for one who holds the list of unfinished files.
+    /// Gives the file its name, in the directory it was staged for. The caller holds the list of unfinished files.
     pub(super) fn rename_to(self, target: &Path, names: &mut Names) -> Result<(), FrontendError> {
         self.fresh.rename_to(target, names)
     }
 
-    /// The same; should the process be ended, it is removed under that name, too.
+    /// Gives the file a name; should the process be ended, it is removed under that one, too.
     pub(super) fn place(self, path: &Path) -> Result<(), FrontendError> {
         let mut names = Names::lock();
         self.fresh.rename_to(path, &mut names)?;

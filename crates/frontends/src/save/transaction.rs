@@ -5,12 +5,14 @@
 //! 1. Every file is complete under a fresh name before the first of them gets its own.
 //! 2. New external data gets a name that no file has. A file that is there already is taken if it holds the same bytes, and
 //!    never replaced.
-//! 3. The document is renamed last. That one rename is the moment at which old becomes new.
-//! 4. If it does not come to that, the data that got its name is removed again. Nothing else is ever removed, so the data of
+//! 3. A file that belongs to the document under a name that it may have had before is renamed right before the document, so
+//!    that as little as there can be lies between.
+//! 4. The document is renamed last. That one rename is the moment at which old becomes new.
+//! 5. If it does not come to that, the data that got its name is removed again. Nothing else is ever removed, so the data of
 //!    an earlier document stays as long as the user wants.
 //!
 //! Two processes may write the same data file (its name follows from its content), and one of them may fail and remove it
-//! while the other is about to refer to it. So steps 2 to 4 happen under an advisory lock of the directory, where the file
+//! while the other is about to refer to it. So steps 2 to 5 happen under an advisory lock of the directory, where the file
 //! system has such locks.
 
 use super::{
@@ -33,12 +35,14 @@ use std::{sync::mpsc, thread, time::Duration};
 #[cfg(unix)]
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// External data that gets its name right before the document that refers to it.
+/// Files that get their names right before the document that refers to them.
 #[derive(Default)]
 pub(crate) struct Transaction {
     /// What the files are made from, with names: it must not change meanwhile.
     inputs: Vec<(Source, PathBuf)>,
     staged: Vec<(Staged, PathBuf)>,
+    /// What may take the place of another file.
+    replacing: Vec<(Staged, PathBuf)>,
     /// What is undone unless the document gets its name: files, and the directories that were made for them.
     placed: Vec<PathBuf>,
     /// Files that were there already and hold the right bytes.
@@ -138,6 +142,11 @@ impl Transaction {
         self.staged.push((staged, path));
     }
 
+    /// Adds a finished file that takes its name, from another file where one has it, when nothing is left to do but that.
+    pub(crate) fn replace(&mut self, staged: Staged, path: PathBuf) {
+        self.replacing.push((staged, path));
+    }
+
     /// Whether the inputs are what they were.
     ///
     /// # Errors
@@ -180,10 +189,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// Gives the document its name, and with it everything that was placed.
+    /// Gives the document its name, and with it everything that was placed, or takes the place of another file.
     ///
     /// # Errors
-    /// The rename failed: nothing happened. The directory could not be synced: the new files are there.
+    /// A rename failed: nothing happened, but that what was to be replaced before is. A directory could not be synced: the new
+    /// files are there.
     pub(crate) fn finish(
         mut self,
         document: Staged,
@@ -191,12 +201,24 @@ impl Transaction {
         sync: bool,
     ) -> Result<(), FrontendError> {
         let mut names = Names::lock();
+        let mut directories = vec![directory_of(target).to_path_buf()];
+        // What is left of them when one fails goes after the names are free again.
+        while let Some((staged, path)) = self.replacing.pop() {
+            let is_free = fs::symlink_metadata(&path).is_err();
+            staged.rename_to(&path, &mut names)?;
+            directories.push(directory_of(&path).to_path_buf());
+            if is_free {
+                names.note(&path);
+                self.placed.push(path);
+            }
+        }
         document.rename_to(target, &mut names)?;
         self.placed.drain(..).for_each(|path| names.forget(&path));
         drop(names);
-        match target.parent() {
-            Some(directory) if sync => sync_directory(directory),
-            _ => Ok(()),
+        directories.dedup();
+        match sync {
+            true => directories.iter().try_for_each(|directory| sync_directory(directory)),
+            false => Ok(()),
         }
     }
 }
@@ -204,6 +226,7 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         self.staged.clear();
+        self.replacing.clear();
         let mut names = Names::lock();
         for path in self.placed.drain(..).rev() {
             names.remove(&path);
@@ -213,7 +236,7 @@ impl Drop for Transaction {
 
 /// No copy of a data file can be there.
 fn misplaced(path: &Path, problem: String) -> FrontendError {
-    FrontendError::Data { path: path.into(), problem, elsewhere: Elsewhere::Either }
+    FrontendError::Data { path: path.into(), problem, elsewhere: Some(Elsewhere::Either) }
 }
 
 /// What is at a path.
@@ -279,7 +302,11 @@ fn lock(directory: &Path) -> io::Result<Option<File>> {
         fs::{FlockOperation, flock},
         io::Errno,
     };
-    let file = File::open(directory)?;
+    let file = match File::open(directory) {
+        // Files may be made in what may not be listed.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+        file => file?,
+    };
     let take = |how| loop {
         match flock(&file, how) {
             Err(Errno::INTR) => {}

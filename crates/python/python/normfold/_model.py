@@ -125,7 +125,7 @@ class Module:
         :param sync: return only when the files outlast a loss of power.
         :return: the files written, the model first.
         :raises OSError: they cannot be written; what stood in their place is as it was.
-        :raises OutputError: the format cannot say what the module has become.
+        :raises OutputError: the format cannot say what the module has become, or external data cannot go where it would have to.
 
         Where a folded weight turns out to overflow its type, what ran is run again with that batch norm kept; ``report``
         tells it.

@@ -49,6 +49,14 @@ pub enum ExternalData {
 impl ExternalData {
     /// Every tensor from 1 KiB on, all in one new file.
     pub const SINGLE: Self = ExternalData::Above(SMALL);
+
+    /// Whether tensors may be left in the document that [`ExternalData::SINGLE`] moves.
+    pub(crate) fn leaves_large(self) -> bool {
+        match self {
+            ExternalData::Keep | ExternalData::Inline => true,
+            ExternalData::Above(least) => least > SMALL,
+        }
+    }
 }
 
 /// The field of a model that has what training needs.

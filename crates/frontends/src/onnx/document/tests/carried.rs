@@ -21,7 +21,7 @@ fn save(path: &Path, target: &Path, external: ExternalData) -> Result<SaveReport
 
 /// Whether an error says that the data can go into one new file, or into the document.
 fn either(e: &FrontendError) -> bool {
-    matches!(e, FrontendError::Data { elsewhere: Elsewhere::Either, .. })
+    matches!(e, FrontendError::Data { elsewhere: Some(Elsewhere::Either), .. })
 }
 
 /// The author of a model does not choose files that programs read by themselves.

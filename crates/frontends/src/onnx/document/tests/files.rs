@@ -169,11 +169,31 @@ fn external_data_can_be_asked_for() {
     let single = SaveOptions::default().external(ExternalData::SINGLE);
     let e = doc.save_to(&module, &mut bytes, single).unwrap_err();
     assert!(e.to_string().contains("directory"), "{e}");
-    assert!(matches!(e, FrontendError::Data { elsewhere: Elsewhere::Document, .. }), "{e}");
+    assert!(matches!(e, FrontendError::Data { elsewhere: Some(Elsewhere::Document), .. }), "{e}");
     let inline = SaveOptions::default().external(ExternalData::Inline);
     let e = doc.save_within(&module, &target, inline, 5000).unwrap_err();
     assert!(e.to_string().contains("out.onnx") && e.to_string().contains("2 GiB"), "{e}");
-    assert!(matches!(e, FrontendError::Data { elsewhere: Elsewhere::File, .. }), "{e}");
+    let elsewhere = |e: &FrontendError| match e {
+        FrontendError::Data { elsewhere, .. } => *elsewhere,
+        e => panic!("{e}"),
+    };
+    assert_eq!(elsewhere(&e), Some(Elsewhere::File));
+    // Where more would not fit anywhere, nothing is advised.
+    for (external, expected) in [
+        (ExternalData::Above(1 << 20), Some(Elsewhere::File)),
+        (ExternalData::SINGLE, None),
+        (ExternalData::Above(1), None),
+        (ExternalData::Keep, None),
+    ] {
+        let options = SaveOptions::default().external(external);
+        let e = doc.save_within(&module, &target, options, 5).unwrap_err();
+        assert_eq!(elsewhere(&e), expected, "{external:?}");
+    }
+    #[cfg(unix)]
+    {
+        let e = doc.save_within(&module, Path::new("/dev/null"), inline, 5).unwrap_err();
+        assert_eq!(elsewhere(&e), None);
+    }
 }
 
 #[test]
