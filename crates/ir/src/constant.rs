@@ -7,6 +7,7 @@ mod embed;
 mod kernel;
 mod map;
 mod reader;
+mod vector;
 mod work;
 
 pub use derived::{Derived, RoundingStats, Step};

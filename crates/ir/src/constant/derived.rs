@@ -5,6 +5,7 @@ use super::{
     embed::{self, Embedding},
     encode_f64,
     kernel::{Extremes, Kernel, extremes, scale_run, vectorised},
+    vector::Vector,
 };
 use crate::{ConstId, DType};
 use smallvec::SmallVec;
@@ -94,7 +95,7 @@ const PIECE: usize = 1 << 17;
 #[derive(Default)]
 pub(super) struct Vectors<'a> {
     positions: Vec<u64>,
-    values: Vec<f64>,
+    values: Vector<'a>,
     embedding: Option<Box<Embedding<'a>>>,
 }
 
@@ -102,10 +103,10 @@ impl Vectors<'_> {
     /// Adds what belongs to the elements of a block that begins at element `start`.
     fn scatter(&self, start: u64, block: &mut [f64]) {
         let first = self.positions.partition_point(|&p| p < start);
-        for (&p, &x) in self.positions.iter().zip(&self.values).skip(first) {
-            match block.get_mut((p - start) as usize) {
-                Some(element) => *element += x,
-                None => return,
+        for (&p, i) in self.positions.iter().zip(0..).skip(first) {
+            match (block.get_mut((p - start) as usize), self.values.get(i)) {
+                (Some(element), Some(x)) => *element += x,
+                _ => return,
             }
         }
     }
@@ -161,12 +162,16 @@ impl Derived {
         let of = |(n, s): (usize, &Step)| {
             Ok(match s {
                 Step::Scale { factors: v, .. } | Step::Shift { addends: v, .. } => {
-                    Vectors { values: pool.to_f64(*v)?, ..Vectors::default() }
+                    Vectors { values: Vector::new(pool, *v)?, ..Vectors::default() }
                 }
                 Step::Scatter { positions, addends } => {
                     let positions = pool.to_i64(*positions)?;
                     let positions = positions.into_iter().map(|p| p as u64).collect();
-                    Vectors { positions, values: pool.to_f64(*addends)?, ..Vectors::default() }
+                    Vectors {
+                        positions,
+                        values: Vector::new(pool, *addends)?,
+                        ..Vectors::default()
+                    }
                 }
                 Step::Embed { source, offset, negated } => {
                     let dims = self.dims_after(pool, n);
@@ -264,12 +269,12 @@ impl Derived {
         match step {
             Step::Scale { map, .. } => {
                 self.exact(pool, vectors, n - 1, start, out)?;
-                map.zip(start, out, &vectors[n - 1].values, |x, s| x * s);
+                map.zip_vector(start, out, &vectors[n - 1].values, |x, s| x * s);
                 Ok(())
             }
             Step::Shift { map, .. } => {
                 self.exact(pool, vectors, n - 1, start, out)?;
-                map.zip(start, out, &vectors[n - 1].values, |x, t| x + t);
+                map.zip_vector(start, out, &vectors[n - 1].values, |x, t| x + t);
                 Ok(())
             }
             Step::Scatter { .. } => {
@@ -328,7 +333,7 @@ impl Derived {
         let mut at = start / width;
         for piece in out.chunks_mut(PIECE) {
             if streams {
-                // By `read_at`, a page or more at once: the mapping must not be touched while streaming.
+                // By `read_at`, many elements at once: the mapping must not be touched while streaming.
                 pool.read_bytes(self.base, at * width, piece)?;
             }
             for bytes in piece.chunks_mut(BLOCK * width as usize) {
@@ -362,7 +367,7 @@ impl Derived {
         &self,
         pool: &ConstPool,
         map: &ElementMap,
-        factors: &[f64],
+        factors: &Vector<'_>,
         start: u64,
         out: &mut [u8],
         mut stats: Option<&mut RoundingStats>,
@@ -412,7 +417,7 @@ fn in_runs(map: &ElementMap) -> bool {
 /// f32 elements from element `start` on, each multiplied by the factor of its channel.
 struct ScaleRuns<'k> {
     map: &'k ElementMap,
-    factors: &'k [f64],
+    factors: &'k Vector<'k>,
     start: u64,
     piece: &'k mut [u8],
     stats: Option<&'k mut RoundingStats>,
@@ -430,7 +435,7 @@ impl Kernel for ScaleRuns<'_> {
             let n = run.left(first).min(end - first);
             let (from, to) = (first - start, first - start + n);
             let (elements, _) = piece[4 * from as usize..4 * to as usize].as_chunks_mut::<4>();
-            let found = scale_run(elements, factors[map.at(first) as usize]);
+            let found = scale_run(elements, factors.get(map.at(first)).unwrap_or(f64::NAN));
             if let Some(stats) = &mut stats {
                 let infinite = |e: &&[u8; 4]| !f32::from_le_bytes(**e).is_finite();
                 stats.note(found, || elements.iter().filter(infinite).count());
@@ -468,8 +473,8 @@ impl Kernel for Block<'_, '_> {
             }
             for (s, v) in self.derived.steps.iter().zip(self.vectors) {
                 match s {
-                    Step::Scale { map, .. } => map.zip(at, exact, &v.values, |x, s| x * s),
-                    Step::Shift { map, .. } => map.zip(at, exact, &v.values, |x, t| x + t),
+                    Step::Scale { map, .. } => map.zip_vector(at, exact, &v.values, |x, s| x * s),
+                    Step::Shift { map, .. } => map.zip_vector(at, exact, &v.values, |x, t| x + t),
                     Step::Scatter { .. } => v.scatter(at, exact),
                     Step::Embed { .. } => v.embed(self.pool, at, exact)?,
                     Step::Broadcast { .. } => {

@@ -1,5 +1,6 @@
 //! Which channel an element belongs to.
 
+use super::vector::Vector;
 use smallvec::SmallVec;
 
 /// One term of an [`ElementMap`]: `(i / stride) % size / div · mul` of the linear element index `i`.
@@ -100,6 +101,35 @@ impl ElementMap {
         per_channel: &[f64],
         f: impl Fn(f64, f64) -> f64 + Copy,
     ) {
+        self.zip_each(start, block, per_channel, |&x| x, f);
+    }
+
+    /// [`ElementMap::zip`], with what a step reads.
+    #[inline(always)]
+    pub(super) fn zip_vector(
+        &self,
+        start: u64,
+        block: &mut [f64],
+        per_channel: &Vector<'_>,
+        f: impl Fn(f64, f64) -> f64 + Copy,
+    ) {
+        match per_channel {
+            Vector::Stored(list) => {
+                self.zip_each(start, block, list, |&b| f64::from_le_bytes(b), f)
+            }
+            Vector::Decoded(list) => self.zip_each(start, block, list, |&x| x, f),
+        }
+    }
+
+    #[inline(always)]
+    fn zip_each<T>(
+        &self,
+        start: u64,
+        block: &mut [f64],
+        per_channel: &[T],
+        value: impl Fn(&T) -> f64 + Copy,
+        f: impl Fn(f64, f64) -> f64 + Copy,
+    ) {
         // The innermost axis is the channel: neighbours have neighbouring channels, so walk both slices in step.
         if let [t] = self.terms.as_slice()
             && t.stride == 1
@@ -111,8 +141,8 @@ impl ElementMap {
             while !rest.is_empty() {
                 let n = rest.len().min(t.size as usize - at);
                 let (head, tail) = rest.split_at_mut(n);
-                for (x, &c) in head.iter_mut().zip(&per_channel[at..at + n]) {
-                    *x = f(*x, c);
+                for (x, c) in head.iter_mut().zip(&per_channel[at..at + n]) {
+                    *x = f(*x, value(c));
                 }
                 rest = tail;
                 at = 0;
@@ -124,7 +154,7 @@ impl ElementMap {
         while !rest.is_empty() {
             let n = run.left(i).min(rest.len() as u64);
             let (head, tail) = rest.split_at_mut(n as usize);
-            let c = per_channel[self.at(i) as usize];
+            let c = value(&per_channel[self.at(i) as usize]);
             head.iter_mut().for_each(|x| *x = f(*x, c));
             (i, rest) = (i + n, tail);
         }

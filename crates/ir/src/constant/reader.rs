@@ -1,6 +1,8 @@
 //! Many single elements of one entry, in any order.
 
-use super::{ConstData, ConstError, ConstPool, ElementMap, Step, decode_f64, elements};
+use super::{
+    ConstData, ConstError, ConstPool, ElementMap, Step, decode_f64, elements, vector::Vector,
+};
 use crate::{ConstId, DType};
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -27,36 +29,10 @@ enum Base<'a> {
 struct ReaderStep<'a> {
     scale: bool,
     map: &'a ElementMap,
-    values: Values<'a>,
+    values: Vector<'a>,
     /// Elements in a row that have one value, and the last such run: where it began, and its value.
     run: u64,
     last: Cell<(u64, f64)>,
-}
-
-/// A vector of factors or addends.
-#[derive(Debug)]
-enum Values<'a> {
-    /// As f64, little-endian, which folds give.
-    Bytes(&'a [[u8; 8]]),
-    Decoded(Vec<f64>),
-}
-
-impl<'a> Values<'a> {
-    fn new(pool: &'a ConstPool, id: ConstId) -> Option<Self> {
-        match &pool.entry(id).data {
-            ConstData::Owned(bytes) if pool.dtype(id) == DType::F64 => {
-                Some(Self::Bytes(bytes.as_chunks().0))
-            }
-            _ => pool.to_f64(id).ok().map(Self::Decoded),
-        }
-    }
-
-    fn get(&self, i: u64) -> Option<f64> {
-        match self {
-            Self::Bytes(list) => list.get(i as usize).map(|&b| f64::from_le_bytes(b)),
-            Self::Decoded(list) => list.get(i as usize).copied(),
-        }
-    }
 }
 
 impl ReaderStep<'_> {
@@ -103,7 +79,7 @@ impl<'a> ElementReader<'a> {
                         }
                     };
                     let run = map.terms().iter().map(|t| t.stride).min().unwrap_or(count.max(1));
-                    let values = Values::new(pool, vector)?;
+                    let values = Vector::new(pool, vector).ok()?;
                     // No element is in the run that begins at the last index.
                     let last = Cell::new((u64::MAX - run, 0.0));
                     Some(ReaderStep { scale, map, values, run, last })
