@@ -430,8 +430,8 @@ impl<'a> Content<'a> {
                 match segment {
                     Segment::Zeros { .. } => chunk.fill(0),
                     Segment::Owned { start, .. } => {
-                        let from = start + skip as usize;
-                        chunk.copy_from_slice(&self.owned[from..from + n]);
+                        let owned = self.owned.get(start + skip as usize..).unwrap_or_default();
+                        chunk.copy_from_slice(&owned[..n]);
                     }
                     Segment::Source { source, start, .. } => sources
                         .get(source as usize)

@@ -135,13 +135,14 @@ fn outputs_are_written_by_cells_of_the_grid_from_where_their_pages_are() {
     let mut content = Content::new();
     content.bytes(b"xyz");
     content.append(big);
+    let all = [b"xyz", &expected[..]].concat();
     let written = Mutex::new(Vec::new());
     let cell = |at: u64| at / CELL as u64;
     let write = |at: u64, bytes: &[u8]| {
         assert_eq!(cell(at), cell(at + bytes.len() as u64 - 1));
         assert_eq!(bytes.as_ptr() as u64 % 4096, at % 4096);
         let from = at as usize;
-        assert!(bytes == &[b"xyz", &expected[..]].concat()[from..from + bytes.len()]);
+        assert!(bytes == &all[from..from + bytes.len()]);
         written.lock().unwrap().push(at..at + bytes.len() as u64);
         Ok(())
     };
@@ -154,6 +155,32 @@ fn outputs_are_written_by_cells_of_the_grid_from_where_their_pages_are() {
     assert!(written.windows(2).all(|w| w[0].end == w[1].start));
     let borders = written.iter().filter(|r| r.end % CELL as u64 > 0).count();
     assert!(borders <= jobs.len(), "{borders} writes end within a cell");
+}
+
+/// Computed chunks that go on behind the cell in which they begin, to the end of the output or not.
+#[test]
+fn chunks_may_end_behind_a_cell() {
+    for before in [0, 1, 35, 63, 64, 100] {
+        for len in (0..70).map(|d| CELL as u64 - before + d) {
+            let mut content = Content::new();
+            content.bytes(&vec![7; before as usize]);
+            content.produced(Box::new(Counting(len)));
+            let middle = content.len() as usize;
+            content.bytes(b"end");
+            let mut out = Vec::new();
+            content.write_to(&[], &mut out, WriteOptions::default()).unwrap();
+            let (head, tail) = out.split_at(before as usize);
+            assert!(head.iter().all(|&b| b == 7));
+            assert!((0..len).zip(tail).all(|(i, &b)| b == (i / 7) as u8), "{before} {len}");
+            assert_eq!(&out[middle..], b"end");
+            content = Content::new();
+            content.bytes(&vec![7; before as usize]);
+            content.produced(Box::new(Counting(len)));
+            let mut alone = Vec::new();
+            content.write_to(&[], &mut alone, WriteOptions::default()).unwrap();
+            assert!(alone == out[..middle], "{before} {len}");
+        }
+    }
 }
 
 #[test]
