@@ -277,8 +277,8 @@ fn external_data_is_where_it_was_asked_for() {
     assert!(data.starts_with("o.") && data.ends_with(".weights.bin"), "{data}");
     for (wrong, told) in [
         ("--external=above", "valid: keep, single, inline, above=SIZE"),
-        ("--external=above=-1", "SIZE of above=SIZE, in bytes, is a number, or a size such as 64MiB or 9kB"),
-        ("--external=above=1KB", "SIZE of above=SIZE, in bytes, is a number, or a size such as 64MiB or 9kB"),
+        ("--external=above=-1", "in bytes, is a number, or a size such as 64MiB"),
+        ("--external=above=1KB", "in bytes, is a number, or a size such as 64MiB"),
     ] {
         let outcome = run(wrong);
         assert_eq!(outcome.code, Some(2));
