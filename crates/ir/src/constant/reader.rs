@@ -52,17 +52,20 @@ impl ReaderStep<'_> {
 }
 
 impl<'a> ElementReader<'a> {
+    /// Of an entry that is just these bytes.
+    #[inline]
+    pub(crate) fn plain(dtype: DType, count: u64, bytes: &'a [u8]) -> Self {
+        Self { dtype, count, base: Base::Bytes(bytes), steps: SmallVec::new() }
+    }
+
     /// `None` where an entry has no faster way than [`ConstPool::element_f64`], or none at all.
     fn new(pool: &'a ConstPool, id: ConstId) -> Option<Self> {
         let entry = pool.entry(id);
         let (dtype, count) = (entry.ty.dtype, pool.count(id));
         let reader = |base| Some(Self { dtype, count, base, steps: SmallVec::new() });
         match &entry.data {
-            ConstData::Owned(bytes) => reader(Base::Bytes(bytes)),
-            ConstData::Mapped { source, offset } => {
-                let end = offset.checked_add(pool.byte_len(id))?;
-                let base = source.mapped(*offset..end).map_or(Base::Pool(pool, id), Base::Bytes);
-                reader(base)
+            ConstData::Owned(_) | ConstData::Mapped { .. } => {
+                reader(pool.plain_bytes(id).map_or(Base::Pool(pool, id), Base::Bytes))
             }
             ConstData::Splat(bytes) => {
                 let mut one = [0.0];
@@ -200,6 +203,17 @@ impl<'a> ElementReader<'a> {
 }
 
 impl ConstPool {
+    /// All bytes of an entry that is nothing else, where they are in memory.
+    pub(crate) fn plain_bytes(&self, id: ConstId) -> Option<&[u8]> {
+        match &self.entry(id).data {
+            ConstData::Owned(bytes) => Some(bytes),
+            ConstData::Mapped { source, offset } => {
+                source.mapped(*offset..offset.checked_add(self.byte_len(id))?)
+            }
+            _ => None,
+        }
+    }
+
     /// A reader of many single elements of an entry; `None` where [`ConstPool::element_f64`] is as good, or fails.
     pub fn element_reader(&self, id: ConstId) -> Option<ElementReader<'_>> {
         ElementReader::new(self, id)

@@ -60,27 +60,51 @@ fn rounded(x: Scalar, dtype: DType) -> Scalar {
     }
 }
 
+/// How elements of a constant are read.
+enum Elements<'a> {
+    /// From its bytes: most are read once or twice, and nothing is made for that.
+    Bytes(&'a [u8]),
+    Reader(Box<ElementReader<'a>>),
+    /// One by one.
+    Pool,
+}
+
 /// A constant.
 pub(super) struct Stored<'a> {
     pub(super) entry: ConstId,
     /// The value that has its elements.
     pub(super) value: Value,
-    /// Made when an element is read: of a wide concatenation, most constants never are.
-    reader: OnceCell<Box<Option<ElementReader<'a>>>>,
+    /// Found when an element is read: of a wide concatenation, most constants never are.
+    elements: OnceCell<Elements<'a>>,
     /// Who counts the reads.
     pub(super) tally: Option<&'a Tally>,
 }
 
 impl<'a> Stored<'a> {
     pub(super) fn new(value: Value, entry: ConstId, tally: Option<&'a Tally>) -> Self {
-        Self { entry, value, reader: OnceCell::new(), tally }
+        Self { entry, value, elements: OnceCell::new(), tally }
     }
 
-    /// `None` where only the pool reads it.
+    /// What `read` gives of a reader of its `count` elements; `None` where only the pool reads it.
     #[inline]
-    fn reader(&self, pool: &'a ConstPool) -> Option<&ElementReader<'a>> {
-        let make = || Box::new(pool.element_reader(self.entry));
-        (**self.reader.get_or_init(make)).as_ref()
+    fn read<T>(
+        &self,
+        pool: &'a ConstPool,
+        (dtype, count): (DType, u64),
+        read: impl FnOnce(&ElementReader<'a>) -> T,
+    ) -> Option<T> {
+        let find = || match pool.plain_bytes(self.entry) {
+            Some(bytes) => Elements::Bytes(bytes),
+            None => {
+                let reader = pool.element_reader(self.entry);
+                reader.map_or(Elements::Pool, |reader| Elements::Reader(Box::new(reader)))
+            }
+        };
+        match self.elements.get_or_init(find) {
+            Elements::Bytes(bytes) => Some(read(&ElementReader::plain(dtype, count, bytes))),
+            Elements::Reader(reader) => Some(read(reader)),
+            Elements::Pool => None,
+        }
     }
 }
 
@@ -182,7 +206,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         debug_assert!(i < node.count, "element {i} of {:?}", node.dims);
         match &node.source {
             Source::Tensor(t) => Ok(t.get(i as usize).unwrap_or(Scalar::I(0))),
-            Source::Const(c) => self.constant(c, node.dtype, i),
+            Source::Const(c) => self.constant(c, (node.dtype, node.count), i),
             Source::Lazy(f) => Ok(f.get(&node.dims, i).of(node.dtype)),
             Source::Sample(seed) => Ok(Scalar::F(value::sample(*seed, i)).of(node.dtype)),
             Source::Same(m) => self.deeper()?.get(*m, i),
@@ -236,10 +260,10 @@ impl<'r, 'a> Reader<'r, 'a> {
         // Most that are read one by one: parameters of a norm, biases.
         if let Source::Const(c) = &node.source
             && node.dtype.is_float()
-            && let Some(reader) = c.reader(self.pool)
+            && let Some(x) = c.read(self.pool, (node.dtype, node.count), |reader| reader.get(i))
         {
             self.spend(1)?;
-            let x = reader.get(i).map_err(|e| constant_error(self.name(c), e))?;
+            let x = x.map_err(|e| constant_error(self.name(c), e))?;
             if let Some(tally) = c.tally {
                 tally.note(x);
             }
@@ -263,10 +287,11 @@ impl<'r, 'a> Reader<'r, 'a> {
         match &node.source {
             Source::Const(c)
                 if node.dtype.is_float()
-                    && let Some(reader) = c.reader(self.pool) =>
+                    && let Some(read) = c.read(self.pool, (node.dtype, node.count), |reader| {
+                        reader.get_strided(first, stride, out)
+                    }) =>
             {
                 self.spend(out.len() as u64)?;
-                let read = reader.get_strided(first, stride, out);
                 read.map_err(|e| constant_error(self.name(c), e))?;
                 if let Some(tally) = c.tally {
                     tally.note_all(out);
@@ -352,14 +377,17 @@ impl<'r, 'a> Reader<'r, 'a> {
     }
 
     #[inline]
-    fn constant(self, c: &'r Stored<'a>, dtype: DType, i: u64) -> Result<Scalar, EvalError> {
+    fn constant(
+        self,
+        c: &'r Stored<'a>,
+        (dtype, count): (DType, u64),
+        i: u64,
+    ) -> Result<Scalar, EvalError> {
         let value = if matches!(dtype, DType::I64 | DType::U64) {
             self.word(c.entry, dtype, i).map(Scalar::I)
         } else {
-            let v = match c.reader(self.pool) {
-                Some(reader) => reader.get(i),
-                None => self.pool.element_f64(c.entry, i),
-            };
+            let read = c.read(self.pool, (dtype, count), |reader| reader.get(i));
+            let v = read.unwrap_or_else(|| self.pool.element_f64(c.entry, i));
             if let (Ok(v), Some(tally)) = (&v, c.tally) {
                 tally.note(*v);
             }

@@ -19,23 +19,26 @@ use std::cell::RefCell;
 /// One position per axis.
 type Point = SmallVec<[u64; 4]>;
 
+/// One of each point: few in most samples, of which there are as many as folds.
+type Each<T> = SmallVec<[T; 4]>;
+
 /// What the path gave before the fold.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     data: Vec<(Value, Vec<u64>)>,
     /// Where each of `before` was taken.
-    points: Vec<(Value, Point)>,
-    before: Vec<f64>,
+    points: Each<(Value, Point)>,
+    before: Each<f64>,
     /// What each of `before` may be off by because the elements it was computed from are rounded themselves.
-    rounding: Vec<f64>,
+    rounding: Each<f64>,
     /// What the results may be off by beyond the rounding of stored elements.
     slack: f64,
     amplification: f64,
     /// What magnitudes after the fold add up to at most, where that may be beyond f64; else 0.
     most: f64,
-    absorbers: Vec<OpId>,
+    absorbers: SmallVec<[OpId; 2]>,
     /// The ops that read constants which take the root in themselves.
-    readers: Vec<OpId>,
+    readers: SmallVec<[OpId; 2]>,
     dtype: DType,
 }
 
@@ -156,9 +159,9 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     let dtype = plan.absorbed.first().map_or(DType::F32, |a| stored_type(cx, a.op));
     let (tally, all) = (Tally::default(), Tally::default());
     let mut e = evaluator((g, pool, cx.known), Side::Before, &data, dtype, &tally);
-    let absorbers: Vec<OpId> = plan.absorbed.iter().map(|a| a.op).collect();
+    let absorbers: SmallVec<[OpId; 2]> = plan.absorbed.iter().map(|a| a.op).collect();
     let derived = |entry| matches!(pool.entry(entry).data, ConstData::Derived(_));
-    let readers: Vec<OpId> = plan.constants.iter().map(|a| a.op).collect();
+    let readers: SmallVec<[OpId; 2]> = plan.constants.iter().map(|a| a.op).collect();
     let gone = plan.bypassed.iter().map(|b| b.0);
     let changed: SmallVec<[OpId; 4]> =
         absorbers.iter().chain(&readers).copied().chain(gone).collect();
@@ -177,7 +180,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     let own = found.own.iter().map(|a| largest_of(&a.s, &a.t, |s, t| s.abs() + t.abs()));
     let factor = s.chain(own).fold(1.0f64, f64::max)
         * absorbers.iter().fold(1.0f64, |m, &op| m.max(own_factor(g, op)));
-    let mut points: Vec<(Value, Point)> = Vec::new();
+    let mut points: Each<(Value, Point)> = Each::new();
     for &y in &found.outputs {
         let dims = e.dims(y)?;
         let at = match found.forward {
@@ -186,8 +189,8 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         };
         points.extend(at.into_iter().map(|p| (y, p)));
     }
-    let mut before = Vec::with_capacity(points.len());
-    let mut rounding = Vec::with_capacity(points.len());
+    let mut before = Each::with_capacity(points.len());
+    let mut rounding = Each::with_capacity(points.len());
     let amplification = found.amplified() * (1.0 + found.padded);
     let mut most = 0.0f64;
     for (y, p) in &points {
@@ -263,7 +266,10 @@ fn operands(g: &Graph, op: OpId) -> impl Iterator<Item = (Use, Value)> {
 /// The element type of the constants of an op.
 fn stored_type(cx: Cx<'_>, op: OpId) -> DType {
     let constants = cx.g.operands(op).flatten().filter(|&v| cx.is_constant(v));
-    let mut types = constants.filter_map(|v| cx.constants().ty(v).ok()).map(|t| t.0);
+    let mut types = constants.filter_map(|v| match cx.g.kind(v.op) {
+        OpKind::Constant(c) => Some(cx.pool.dtype(c.entry)),
+        _ => cx.constants().ty(v).ok().map(|t| t.0),
+    });
     types.find(|d| d.is_arithmetic_float()).unwrap_or(DType::F32)
 }
 
@@ -345,9 +351,9 @@ fn watch_integers<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, v: Value, tally: &'a Ta
 
 /// The sampled positions: channels with the largest scale and shift, each at the first corner and in the middle; more of
 /// them where several ops absorbed, so that each is looked at.
-fn positions(dims: &[u64], own: Option<&Ask>, absorbers: usize) -> Vec<Point> {
+fn positions(dims: &[u64], own: Option<&Ask>, absorbers: usize) -> Each<Point> {
     if dims.contains(&0) {
-        return Vec::new();
+        return Each::new();
     }
     let axis = own.and_then(|a| a.axes().first().copied()).filter(|&a| a < dims.len());
     let channel = |v: &[f64]| {
@@ -368,7 +374,7 @@ fn positions(dims: &[u64], own: Option<&Ask>, absorbers: usize) -> Vec<Point> {
         channels.sort_unstable();
         channels.dedup();
     }
-    let mut all = Vec::with_capacity(2 * channels.len());
+    let mut all: Each<Point> = Each::with_capacity(2 * channels.len());
     for &c in &channels {
         for middle in [false, true] {
             let mut p: Point = dims.iter().map(|&d| if middle { d / 2 } else { 0 }).collect();
