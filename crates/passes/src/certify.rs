@@ -216,7 +216,8 @@ impl Demand<'_> {
     }
 
     fn laid_out(self, channel_last: bool, extents: impl Iterator<Item = u64>) -> Vec<u64> {
-        let mut dims = vec![1];
+        let mut dims = Vec::with_capacity(self.weight.len());
+        dims.push(1);
         if !channel_last {
             dims.push(self.channels);
         }

@@ -162,16 +162,18 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     let absorbers: SmallVec<[OpId; 2]> = plan.absorbed.iter().map(|a| a.op).collect();
     let derived = |entry| matches!(pool.entry(entry).data, ConstData::Derived(_));
     let readers: SmallVec<[OpId; 2]> = plan.constants.iter().map(|a| a.op).collect();
-    let gone = plan.bypassed.iter().map(|b| b.0);
-    let changed: SmallVec<[OpId; 4]> =
-        absorbers.iter().chain(&readers).copied().chain(gone).collect();
-    for (at, v) in changed.iter().flat_map(|&op| operands(g, op)) {
+    let changed = || {
+        let gone = plan.bypassed.iter().map(|b| b.0);
+        let ops = absorbers.iter().chain(&readers).copied().chain(gone);
+        ops.flat_map(|op| operands(g, op))
+    };
+    for (at, v) in changed() {
         watch(&mut e, cx, (at, v), &data, derived, &tally);
     }
     // Sums of all other types are far from the end of f64.
     let mut wide = (dtype == DType::F64).then(|| {
         let mut e = evaluator((g, pool, cx.known), Side::Before, &data, dtype, &all);
-        for (at, v) in changed.iter().flat_map(|&op| operands(g, op)) {
+        for (at, v) in changed() {
             watch(&mut e, cx, (at, v), &data, |_| true, &all);
         }
         e
