@@ -57,10 +57,12 @@ mod ops;
 mod pad;
 mod pool;
 mod quant;
+mod reader;
 mod reduce;
 mod resize;
 mod shape;
 mod slice;
+mod source;
 mod table;
 mod value;
 mod window;
@@ -70,8 +72,10 @@ pub use value::{Binding, Counted, ElementFn, Scalar, Tally, Tensor};
 
 use crate::{ConstId, ConstPool, DType, Graph, OpId, OpKind, Value};
 use index::Dims;
-use node::{Lazy, Node, NodeId, Planned, Reader, Request, Site, Source, Stored};
+use node::{Node, NodeId, Planned, Site, Source};
+use reader::{Reader, Request};
 use smallvec::{SmallVec, smallvec};
+use source::{Lazy, Stored};
 use std::{collections::HashMap, fmt, rc::Rc, sync::Arc};
 use table::Table;
 

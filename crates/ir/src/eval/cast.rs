@@ -2,7 +2,8 @@
 
 use super::{
     EvalError, Scalar,
-    node::{Formula, NodeId, Plan, Planned, Reader, Site},
+    node::{Formula, NodeId, Plan, Planned, Site},
+    reader::Reader,
 };
 use crate::{DType, decode_f64, encode_f64};
 use smallvec::{SmallVec, smallvec};

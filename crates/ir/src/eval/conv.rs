@@ -6,7 +6,8 @@
 
 use super::{
     EvalError, Scalar, index,
-    node::{Formula, NodeId, Plan, Planned, Reader, Site},
+    node::{Formula, NodeId, Plan, Planned, Site},
+    reader::Reader,
     window::{self, Axes, Window},
 };
 use crate::{Conv, ConvTranspose, DataLayout, KernelLayout, KernelOrder, Padding};

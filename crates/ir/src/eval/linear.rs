@@ -4,7 +4,8 @@ use super::{
     EvalError, Scalar,
     cast::{beyond_i64, wrap},
     index::{self, Dims, View},
-    node::{Formula, NodeId, Plan, Planned, Reader, Site},
+    node::{Formula, NodeId, Plan, Planned, Site},
+    reader::Reader,
 };
 use crate::{BatchNorm, DType, Linear};
 use smallvec::{SmallVec, smallvec};

@@ -4,7 +4,8 @@ use super::{
     EvalError, Scalar,
     cast::int_range,
     index::View,
-    node::{Formula, NodeId, Plan, Planned, Reader, Site},
+    node::{Formula, NodeId, Plan, Planned, Site},
+    reader::Reader,
     window::{self, Axes, Window},
 };
 use crate::{DType, Pool, PoolKind};

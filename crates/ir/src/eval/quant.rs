@@ -4,7 +4,8 @@ use super::{
     EvalError, Scalar,
     cast::{Rounding, int_range},
     index::{self, View},
-    node::{Formula, NodeId, Plan, Planned, Reader, Site},
+    node::{Formula, NodeId, Plan, Planned, Site},
+    reader::Reader,
 };
 use crate::{DType, Dequantize, Quantize};
 use smallvec::SmallVec;

@@ -4,7 +4,8 @@ use super::{
     EvalError, Scalar,
     cast::{beyond_i64, int_range, wrap},
     index::{self, Dims, View},
-    node::{Formula, NodeId, Plan, Planned, Reader, Site},
+    node::{Formula, NodeId, Plan, Planned, Site},
+    reader::Reader,
 };
 use crate::{DType, GlobalPool, PoolKind, Reduce, ReduceKind, Softmax, SoftmaxKind};
 use smallvec::{SmallVec, smallvec};

@@ -3,7 +3,8 @@
 use super::{
     EvalError, Scalar,
     index::{self, Dims},
-    node::{Formula, NodeId, Plan, Planned, Reader, Site},
+    node::{Formula, NodeId, Plan, Planned, Site},
+    reader::Reader,
 };
 use crate::Resize;
 use smallvec::{SmallVec, smallvec};

@@ -3,7 +3,8 @@
 use super::{
     EvalError, Scalar, Tensor,
     index::{self, Dims, View},
-    node::{Formula, NodeId, Plan, Planned, Reader, Site, Source},
+    node::{Formula, NodeId, Plan, Planned, Site, Source},
+    reader::Reader,
 };
 use crate::{
     ConstantOfShape, DType, DepthMode, DepthToSpace, Dropout, Flatten, Reshape, Shape,
@@ -196,7 +197,7 @@ pub(super) fn constant_of_shape<'a>(s: &mut Site<'_, 'a>, k: &ConstantOfShape) -
     } else {
         pool.to_i64(entry).map(|v| Scalar::I(v.first().copied().unwrap_or(0)))
     };
-    let value = value.map_err(|e| super::node::constant_error(s.name(), e))?;
+    let value = value.map_err(|e| super::reader::constant_error(s.name(), e))?;
     Ok(Planned::formula(dtype, dims, Fill(value)))
 }
 

@@ -3,7 +3,8 @@
 use super::{
     EvalError, Scalar,
     index::{self, View},
-    node::{Formula, NodeId, Plan, Planned, Reader, Site},
+    node::{Formula, NodeId, Plan, Planned, Site},
+    reader::Reader,
     shape::Moved,
 };
 use crate::{Concat, DType, Gather, Slice, Split};
