@@ -112,9 +112,10 @@ def watched(command, timeout=None, memory=None, pause=0.0, env=None):
     return Outcome(seconds, peak * 1024 / 1e6, failure, stdout)
 
 
-def timed(command, output):
-    """Seconds of one whole process; its directory of outputs is emptied first."""
-    emptied(output)
+def timed(command, output, *others):
+    """Seconds of one whole process; its directory of outputs, and others, are emptied first."""
+    for directory in (output, *others):
+        emptied(directory)
     start = time.perf_counter()
     done = subprocess.run([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
     seconds = time.perf_counter() - start
@@ -126,16 +127,14 @@ def timed(command, output):
 def interleaved(runs, *sides):
     """The minimum of each (command, output directory), run in turn; one round before, uncounted, warms the cache.
 
-    The outputs of all sides are removed before each run, so that each finds the same memory free: while another 4 GB lie in the
-    page cache, `cp` takes 1.6 times as long as `cp`. Every other round runs backwards: what a side leaves to be done (pages to be
+    The outputs of all sides are removed before each run, so that each finds the same memory free (buffers.py shows what becomes
+    of a copy beside another one). Every other round runs backwards: what a side leaves to be done (pages to be
     freed, blocks to be discarded) falls on itself as often as on another."""
     best = [float("inf")] * len(sides)
     for i in range(runs + 1):
         for j in range(len(sides)) if i % 2 else reversed(range(len(sides))):
-            for _, output in sides:
-                emptied(output)
             command, output = sides[j]
-            seconds = timed(command, output)
+            seconds = timed(command, output, *(other for _, other in sides))
             if i:
                 best[j] = min(best[j], seconds)
     for _, output in sides:

@@ -470,7 +470,7 @@ struct Buffer {
     ahead: Ahead,
 }
 
-/// Bytes that begin on a page, as those of files do in the page cache: some processors copy several times slower where the
+/// Bytes that begin on a page, as those of files do in the page cache: some processors copy at half the speed where the
 /// two sides of a copy are a few bytes apart within their pages.
 #[derive(Default)]
 struct Pages {
