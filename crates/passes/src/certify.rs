@@ -24,6 +24,10 @@ pub(crate) struct Certificate {
     pub(crate) bound: f64,
 }
 
+/// Why a rewrite is not begun whose results no bound could judge.
+pub(crate) const NOT_FINITE: &str =
+    "its sampled results, or what they are added up from, are not finite";
+
 /// One result before and after.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Compared {

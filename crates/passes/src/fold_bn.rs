@@ -40,7 +40,7 @@ pub(crate) use resolve::permuted;
 
 use crate::{
     Analysis, CertainTypes, Constness, Globs, Pass, PassCx, PassError, PassInfo, PassOutcome,
-    PassSpec, option_enum, pass_options,
+    PassSpec, certify, option_enum, pass_options,
 };
 use cx::{Cx, Entries, Positions};
 use memory::Memory;
@@ -504,8 +504,7 @@ impl FoldBn {
             Ok(sample) if sample.is_finite() => sample,
             Ok(_) => {
                 let cx = Cx { thorough: true, ..self.cx(graph, cx.constants(), state) };
-                let message =
-                    "its sampled results, or what they are added up from, are not finite".into();
+                let message = certify::NOT_FINITE.into();
                 let checked = self.check(cx, root, true).err();
                 return Ok(Verdict::Kept(checked.unwrap_or(FoldReason::Uncertified { message })));
             }

@@ -18,7 +18,7 @@ mod window;
 
 use crate::{
     Blocker, CertainTypes, Constness, Pass, PassCx, PassError, PassInfo, PassOutcome, PassSpec,
-    pass_options,
+    certify, pass_options,
 };
 use indexmap::IndexMap;
 use linear::{Facts, linear};
@@ -249,9 +249,7 @@ impl<'a> Tree<'a> {
         let sample = match certificate::before(facts, cx.constants(), (kept, gone), negative) {
             Ok(sample) if sample.is_finite() => sample,
             Ok(_) => {
-                let message =
-                    "its sampled results, or what they are added up from, are not finite".into();
-                return Ok(Err(MergeReason::Uncertified { message }));
+                return Ok(Err(MergeReason::Uncertified { message: certify::NOT_FINITE.into() }));
             }
             Err(e) => return Ok(Err(MergeReason::Uncertified { message: e.to_string() })),
         };

@@ -192,8 +192,8 @@ impl Transaction {
     /// Gives the document its name, and with it everything that was placed, or takes the place of another file.
     ///
     /// # Errors
-    /// A rename failed: nothing happened, but that what was to be replaced before is. A directory could not be synced: the new
-    /// files are there.
+    /// A rename failed: the document is as it was, but a file of it that was replaced by then is not. A directory could not be
+    /// synced: the new files are there.
     pub(crate) fn finish(
         mut self,
         document: Staged,

@@ -22,6 +22,9 @@ type Point = SmallVec<[u64; 4]>;
 /// One of each point: few in most samples, of which there are as many as folds.
 type Each<T> = SmallVec<[T; 4]>;
 
+/// What multiplies sums, of which there are narrower elements, by no more than this leaves them within f64.
+const FAR: f64 = 1e100;
+
 /// What the path gave before the fold.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
@@ -34,7 +37,7 @@ pub(super) struct Sample {
     /// What the results may be off by beyond the rounding of stored elements.
     slack: f64,
     amplification: f64,
-    /// What magnitudes after the fold add up to at most, where that may be beyond f64; else 0.
+    /// What magnitudes and numbers of reads after the fold come to at most, where that may be beyond f64; else 0.
     most: f64,
     absorbers: SmallVec<[OpId; 2]>,
     /// The ops that read constants which take the root in themselves.
@@ -45,8 +48,9 @@ pub(super) struct Sample {
 impl Sample {
     /// Whether the path gives numbers that can be compared, within a bound.
     pub(super) fn is_finite(&self) -> bool {
-        let sums = [self.slack, self.amplification, self.most];
-        self.before.iter().chain(&self.rounding).chain(&sums).all(|x| x.is_finite())
+        let sum = self.slack + self.amplification + self.most;
+        let each = self.before.iter().zip(&self.rounding);
+        sum.is_finite() && each.into_iter().all(|(x, r)| (x.abs() + 2.0 * r + sum).is_finite())
     }
 }
 
@@ -170,18 +174,19 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     for (at, v) in changed() {
         watch(&mut e, cx, (at, v), &data, derived, &tally);
     }
-    // Sums of all other types are far from the end of f64.
-    let mut wide = (dtype == DType::F64).then(|| {
+    let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).map(|s| largest(s));
+    let own = found.own.iter().map(|a| largest_of(&a.s, &a.t, |s, t| s.abs() + t.abs()));
+    let factor = s.chain(own).fold(1.0f64, f64::max)
+        * absorbers.iter().fold(1.0f64, |m, &op| m.max(own_factor(g, op)));
+    let amplification = found.amplified() * (1.0 + found.padded);
+    // Sums of other types are far from the end of f64, unless they are multiplied by what is not.
+    let mut wide = (dtype == DType::F64 || factor * amplification > FAR).then(|| {
         let mut e = evaluator((g, pool, cx.known), Side::Before, &data, dtype, &all);
         for (at, v) in changed() {
             watch(&mut e, cx, (at, v), &data, |_| true, &all);
         }
         e
     });
-    let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).map(|s| largest(s));
-    let own = found.own.iter().map(|a| largest_of(&a.s, &a.t, |s, t| s.abs() + t.abs()));
-    let factor = s.chain(own).fold(1.0f64, f64::max)
-        * absorbers.iter().fold(1.0f64, |m, &op| m.max(own_factor(g, op)));
     let mut points: Each<(Value, Point)> = Each::new();
     for &y in &found.outputs {
         let dims = e.dims(y)?;
@@ -193,7 +198,6 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     }
     let mut before = Each::with_capacity(points.len());
     let mut rounding = Each::with_capacity(points.len());
-    let amplification = found.amplified() * (1.0 + found.padded);
     let mut most = 0.0f64;
     for (y, p) in &points {
         before.push(e.element(*y, p)?.to_f64());
@@ -202,7 +206,8 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         rounding.push(factor * found.amplified() * (stored + unit(dtype) * found.padded));
         if let Some(e) = &mut wide {
             e.element(*y, p)?;
-            most = most.max(factor * amplification * all.take().magnitude);
+            let Counted { magnitude, reads, .. } = all.take();
+            most = most.max(factor * amplification * (magnitude + reads));
         }
     }
     Ok(Sample {
