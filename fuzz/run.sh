@@ -52,7 +52,15 @@ for target in "${targets[@]}"; do
         -artifact_prefix="$work/" -print_final_stats=1 >"$work/log" 2>&1; then
         grep -aE 'DONE|^Done|^stat::(number_of_executed_units|peak_rss_mb)' "$work/log"
     else
-        tail -c 4000 "$work/log"
+        # What went wrong stands above the stack, which may be long; the input is small.
+        grep -aE -A 3 'panicked at|ERROR: ' "$work/log" | head -c 4000 || true
+        grep -aE '^#[0-9]+ |^SUMMARY|Test unit written|^stat::' "$work/log" | tail -n 12 || true
+        artifact=$(sed -n 's/.*Test unit written to //p' "$work/log" | tail -n 1)
+        if [ -f "$artifact" ]; then
+            echo 'the input, in base64:'
+            base64 -w 0 "$artifact"
+            echo
+        fi
         failed+=("$target")
     fi
 done

@@ -4,41 +4,48 @@ mod between;
 
 use arbtest::arbitrary::{Result, Unstructured};
 use normfold_ir::{
-    Activation, ActivationKind, BatchNorm, BinaryKind, ConstId, Constant, Conv, ConvTranspose,
-    DType, DataLayout, Dropout, Flatten, Graph, GraphRole, Identity, KernelLayout, KernelOrder,
-    Linear, MatMul, Module, OpKind, OpSpec, Padding, Parameter, Return, Shape, TensorType,
-    UnaryKind, Value,
+    Activation, ActivationKind, BatchNorm, BinaryKind, Cast, ConstId, Constant, Conv,
+    ConvTranspose, DType, DataLayout, Dropout, Flatten, Graph, GraphRole, Identity, KernelLayout,
+    KernelOrder, Linear, MatMul, Module, OpKind, OpSpec, Padding, Parameter, Return, Shape,
+    TensorType, UnaryKind, Value,
 };
 
-/// A value and its extents.
+/// A value, its extents and its element type.
 #[derive(Clone, Debug)]
 struct Known {
     value: Value,
     dims: Vec<u64>,
+    dtype: DType,
 }
 
 struct Builder<'u, 'b> {
     u: &'u mut Unstructured<'b>,
     module: Module,
     graph: Graph,
+    /// The element types that there are.
+    types: Vec<DType>,
+    /// That of what was picked last, and of what is made from it.
     dtype: DType,
     values: Vec<Known>,
-    /// Constants by extents, to be shared now and then.
-    constants: Vec<(Value, Vec<u64>)>,
+    /// Constants, to be shared now and then.
+    constants: Vec<Known>,
     shapes: Vec<Value>,
 }
 
-/// A random module: a graph of 1 to 10 ops and a batch norm behind about every second.
+/// A random module: a graph of 1 to 10 ops and a batch norm behind about every second. Values are of the first of `types`;
+/// where there are more, casts to them are strewn in.
 ///
 /// # Errors
 /// The randomness is used up.
-pub fn module(u: &mut Unstructured<'_>, dtype: DType) -> Result<Module> {
+pub fn module(u: &mut Unstructured<'_>, types: &[DType]) -> Result<Module> {
+    let dtype = types[0];
     let graph = Graph::new("main", GraphRole::Main);
     let module = Module::new("random");
     let mut b = Builder {
         u,
         module,
         graph,
+        types: types.to_vec(),
         dtype,
         values: Vec::new(),
         constants: Vec::new(),
@@ -51,7 +58,7 @@ pub fn module(u: &mut Unstructured<'_>, dtype: DType) -> Result<Module> {
     };
     let ty = TensorType::of(dtype, &dims);
     let x = b.graph.create(OpSpec::new(Parameter::default()).named_result("x", ty));
-    b.values.push(Known { value: b.graph.result(x, 0), dims });
+    b.values.push(Known { value: b.graph.result(x, 0), dims, dtype });
     for _ in 0..b.u.int_in_range(1..=10)? {
         b.step()?;
         if b.u.ratio(1, 2)? {
@@ -67,6 +74,7 @@ impl Builder<'_, '_> {
     fn pick(&mut self) -> Result<Known> {
         let last = self.values.len() - 1;
         let i = if self.u.ratio(1, 5)? { self.u.int_in_range(0..=last)? } else { last };
+        self.dtype = self.values[i].dtype;
         Ok(self.values[i].clone())
     }
 
@@ -77,8 +85,8 @@ impl Builder<'_, '_> {
 
     fn constant(&mut self, dims: &[u64], positive: bool) -> Result<Value> {
         if !positive && self.u.ratio(1, 6)? {
-            let known: Vec<Value> =
-                self.constants.iter().filter(|(_, d)| d == dims).map(|(v, _)| *v).collect();
+            let fits = |k: &&Known| k.dims == dims && k.dtype == self.dtype;
+            let known: Vec<Value> = self.constants.iter().filter(fits).map(|k| k.value).collect();
             if !known.is_empty() {
                 return Ok(*self.u.choose(&known)?);
             }
@@ -94,7 +102,7 @@ impl Builder<'_, '_> {
         let name = format!("k{}", entry.index());
         let op = self.graph.create(OpSpec::new(Constant::new(entry)).named_result(name, ty));
         let value = self.graph.result(op, 0);
-        self.constants.push((value, dims.to_vec()));
+        self.constants.push(Known { value, dims: dims.to_vec(), dtype: self.dtype });
         Ok(value)
     }
 
@@ -106,7 +114,7 @@ impl Builder<'_, '_> {
             .named_result(format!("v{n}"), TensorType::of(self.dtype, &dims))
             .name(format!("op{n}"));
         let op = self.graph.create(spec);
-        self.values.push(Known { value: self.graph.result(op, 0), dims });
+        self.values.push(Known { value: self.graph.result(op, 0), dims, dtype: self.dtype });
     }
 
     fn batch_norm_of_newest(&mut self) -> Result<()> {
@@ -115,6 +123,7 @@ impl Builder<'_, '_> {
     }
 
     fn batch_norm(&mut self, x: Known) -> Result<()> {
+        self.dtype = x.dtype;
         // Mostly the channel axis.
         let axis = if self.u.ratio(1, 12)? { x.dims.len() - 1 } else { 1 };
         let c = [x.dims[axis]];
@@ -133,6 +142,9 @@ impl Builder<'_, '_> {
 
     fn step(&mut self) -> Result<()> {
         let x = self.pick()?;
+        if self.types.len() > 1 && self.u.ratio(1, 4)? {
+            return self.cast(x);
+        }
         if self.u.ratio(2, 5)? {
             return self.between(x);
         }
@@ -180,12 +192,33 @@ impl Builder<'_, '_> {
                 self.shapes.push(self.graph.result(op, 0));
             }
             _ => {
-                let same: Vec<Value> =
-                    self.values.iter().filter(|k| k.dims == x.dims).map(|k| k.value).collect();
+                let fits = |k: &&Known| k.dims == x.dims && k.dtype == x.dtype;
+                let same: Vec<Value> = self.values.iter().filter(fits).map(|k| k.value).collect();
                 let y = *self.u.choose(&same)?;
                 let kind = *self.u.choose(&[BinaryKind::Add, BinaryKind::Sub])?;
                 self.op(kind, vec![Some(x.value), Some(y)], x.dims);
             }
+        }
+        Ok(())
+    }
+
+    /// A cast; perhaps of what a batch norm gives that others read as it is.
+    fn cast(&mut self, x: Known) -> Result<()> {
+        let to = *self.u.choose(&self.types)?;
+        let apart = x.dims.len() == 4 && self.u.ratio(1, 2)?;
+        let mut x = x;
+        if apart {
+            self.batch_norm(x.clone())?;
+            x = self.values.last().cloned().unwrap_or(x);
+            if self.u.ratio(1, 2)? {
+                self.conv(x.clone())?;
+            }
+        }
+        self.dtype = to;
+        self.op(Cast { to }, vec![Some(x.value)], x.dims.clone());
+        if apart {
+            let cast = self.values.last().cloned().unwrap_or(x);
+            self.conv(cast)?;
         }
         Ok(())
     }

@@ -86,6 +86,13 @@ impl DType {
         matches!(self, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
     }
 
+    /// Whether every number of the other arithmetic float is one of this.
+    pub fn holds(self, other: Self) -> bool {
+        use DType::*;
+        let wider = matches!((other, self), (F16 | BF16, F32 | F64) | (F32, F64));
+        wider || other == self && self.is_arithmetic_float()
+    }
+
     /// Any integer type.
     pub fn is_int(self) -> bool {
         use DType::*;

@@ -87,19 +87,19 @@ impl Certificate {
         ]
     }
 
-    /// Takes a comparison in. Constants have elements of type `dtype`.
+    /// Takes a comparison in. Constants have elements that are rounded as `stored` says.
     ///
     /// # Errors
     /// The results disagree: both, and the bound.
     pub(crate) fn compare(
         &mut self,
         at: &[u64],
-        dtype: DType,
+        stored: Rounding,
         compared: Compared,
     ) -> Result<(), String> {
         let Compared { before, after, reads: Reads { magnitude, weighed, terms }, .. } = compared;
-        let bound = 1.01 * (unit(dtype) * magnitude + compared.rounding)
-            + weighed * smallest(dtype)
+        let bound = 1.01 * (stored.unit * magnitude + compared.rounding)
+            + weighed * stored.smallest
             + (terms + 64.0) * 2f64.powi(-52) * (magnitude + compared.slack + before.abs());
         let error = (after - before).abs();
         // NaN is no agreement, and within no bound is none either.
@@ -117,18 +117,32 @@ impl Certificate {
     }
 }
 
-/// What rounding to nearest is off by at most, relative to the result.
-pub(crate) fn unit(dtype: DType) -> f64 {
-    2f64.powi(-(dtype.significand_bits().unwrap_or(53) as i32))
+/// What rounding to nearest is off by at most.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Rounding {
+    /// Relative to the result.
+    pub(crate) unit: f64,
+    /// Near 0: the smallest positive number.
+    pub(crate) smallest: f64,
 }
 
-/// The smallest positive number of an arithmetic float.
-pub(crate) fn smallest(dtype: DType) -> f64 {
-    match dtype {
-        DType::F32 => 2f64.powi(-149),
-        DType::F16 => 2f64.powi(-24),
-        DType::BF16 => 2f64.powi(-133),
-        _ => f64::from_bits(1),
+impl Rounding {
+    /// Of elements of an arithmetic float.
+    pub(crate) fn of(dtype: DType) -> Self {
+        let unit = 2f64.powi(-(dtype.significand_bits().unwrap_or(53) as i32));
+        let smallest = match dtype {
+            DType::F32 => 2f64.powi(-149),
+            DType::F16 => 2f64.powi(-24),
+            DType::BF16 => 2f64.powi(-133),
+            _ => f64::from_bits(1),
+        };
+        Self { unit, smallest }
+    }
+
+    /// Of elements some of which are rounded as the other says.
+    pub(crate) fn or(self, other: Self) -> Self {
+        let (unit, smallest) = (self.unit.max(other.unit), self.smallest.max(other.smallest));
+        Self { unit, smallest }
     }
 }
 
@@ -156,13 +170,20 @@ pub(crate) enum Side {
     After,
 }
 
-/// An evaluator of a graph, on the sample's data in the place of values of those extents. The tally counts the reads of
+/// A value that the sample has data for.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(crate) value: Value,
+    pub(crate) dtype: DType,
+    pub(crate) dims: Vec<u64>,
+}
+
+/// An evaluator of a graph, on the sample's data. The tally counts the reads of
 /// constants that are bound to be counted.
 pub(crate) fn evaluator<'a>(
     (g, pool, known): (&'a Graph, &'a ConstPool, &'a Constness),
     side: Side,
-    data: &[(Value, Vec<u64>)],
-    dtype: DType,
+    data: &[Given],
     tally: &'a Tally,
 ) -> Evaluator<'a> {
     let e = Evaluator::new(g, pool).with_captured(known.all_captured()).with_tally(tally);
@@ -170,10 +191,10 @@ pub(crate) fn evaluator<'a>(
         Side::Before => e.with_reserve(RESERVE),
         Side::After => e.beyond_budget().with_work_limit(MOST_AFTER),
     };
-    for (k, (v, dims)) in data.iter().enumerate() {
+    for (k, Given { value, dtype, dims }) in data.iter().enumerate() {
         // Different values have different data.
         let seed = k as u64;
-        e.bind(*v, Binding::Sample { dtype, dims: dims.clone(), seed });
+        e.bind(*value, Binding::Sample { dtype: *dtype, dims: dims.clone(), seed });
     }
     e
 }
@@ -312,7 +333,7 @@ mod tests {
         let reads = Reads::of(Counted { magnitude: 10.0, reads: 4.0, terms: 4 }, 1.0);
         let c = |after: f64| Compared { before: 1.0, after, reads, rounding: 0.0, slack: 0.0 };
         let mut certificate = Certificate::default();
-        let judge = |c: &mut Certificate, x| c.compare(&[0], DType::F32, x).is_ok();
+        let judge = |c: &mut Certificate, x| c.compare(&[0], Rounding::of(DType::F32), x).is_ok();
         assert!(judge(&mut certificate, c(1.0 + 9.0 * 2f64.powi(-24))));
         assert!(!judge(&mut certificate, c(1.0 + 12.0 * 2f64.powi(-24))));
         assert!(!judge(&mut certificate, c(f64::NAN)));

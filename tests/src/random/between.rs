@@ -84,14 +84,15 @@ impl Builder<'_, '_> {
             .values
             .iter()
             .filter(|k| {
-                k.dims.len() == x.dims.len()
+                k.dtype == x.dtype
+                    && k.dims.len() == x.dims.len()
                     && k.dims.iter().zip(&x.dims).enumerate().all(|(i, (a, b))| i == axis || a == b)
             })
             .cloned()
             .collect();
         if self.u.ratio(1, 5)? {
             let value = self.constant(&x.dims, false)?;
-            others = vec![Known { value, dims: x.dims.clone() }];
+            others = vec![Known { value, ..x.clone() }];
         }
         let y = self.u.choose(&others)?.clone();
         let mut dims = x.dims;
@@ -121,8 +122,9 @@ impl Builder<'_, '_> {
         }
         let op = self.graph.create(spec);
         let values: Vec<Value> = self.graph.results(op).collect();
-        self.values
-            .extend(values.into_iter().zip(parts).map(|(value, dims)| Known { value, dims }));
+        let dtype = self.dtype;
+        let known = |(value, dims)| Known { value, dims, dtype };
+        self.values.extend(values.into_iter().zip(parts).map(known));
         Ok(())
     }
 

@@ -158,7 +158,10 @@ pub(super) fn cast<'a>(s: &mut Site<'_, 'a>, to: DType) -> Plan<'a> {
     if from == to {
         return s.same(x, dims);
     }
-    let rule = if to.is_float() {
+    let rule = if to.holds(from) {
+        // Nothing to round, nor what is not rounded yet.
+        Some(To::Float(Rounding::None))
+    } else if to.is_float() {
         Rounding::to(to).map(To::Float)
     } else {
         numeric(to).then_some(To::Int(to))

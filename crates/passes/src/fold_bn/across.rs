@@ -32,15 +32,13 @@ pub(super) struct Across {
     pub(super) ask: Ask,
     /// By how much the op may multiply what its operand is off by.
     pub(super) amplification: f64,
-    /// Whether the op rounds.
-    pub(super) rounds: bool,
     /// The value that a pad has to be given.
     pub(super) pad: Option<(f64, DType)>,
 }
 
 impl From<Ask> for Across {
     fn from(ask: Ask) -> Self {
-        Self { ask, amplification: 1.0, rounds: false, pad: None }
+        Self { ask, amplification: 1.0, pad: None }
     }
 }
 
@@ -129,11 +127,10 @@ impl At<'_> {
     /// Backward the absorber's type has to be as wide as the result's, and the cast must lose nothing: one type. Forward
     /// the absorber is the wider one.
     fn cast(&self, c: &Cast) -> Outcome {
-        use DType::{BF16, F16, F32, F64};
         let from = self.cx.types.dtype(self.data()?);
-        let widens = matches!((from, c.to), (Some(F16 | BF16), F32 | F64) | (Some(F32), F64));
+        let widens = from.is_some_and(|from| c.to.holds(from));
         if from == Some(c.to) || self.way == Way::Ahead && widens {
-            return Ok(Across { rounds: true, ..self.ask.clone().into() });
+            return Ok(self.ask.clone().into());
         }
         Err(FoldReason::PrecisionNarrowing { blocker: self.blocker() })
     }

@@ -7,7 +7,7 @@
 
 use super::{ask::Ask, cx::Cx, plan::Absorbed, reason::Role, resolve::resolve, search::Found};
 use crate::certify::{
-    self, Certificate, Compared, Demand, Reads, Side, evaluator, own_factor, smallest, unit,
+    self, Certificate, Compared, Demand, Given, Reads, Rounding, Side, evaluator, own_factor,
 };
 use normfold_ir::{
     ConstData, Conv, DType, Graph, IdSet, OpId, OpKind, Use, Value,
@@ -28,7 +28,7 @@ const FAR: f64 = 1e100;
 /// What the path gave before the fold.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
-    data: Vec<(Value, Vec<u64>)>,
+    data: Vec<Given>,
     /// Where each of `before` was taken.
     points: Each<(Value, Point)>,
     before: Each<f64>,
@@ -42,7 +42,8 @@ pub(super) struct Sample {
     absorbers: SmallVec<[OpId; 2]>,
     /// The ops that read constants which take the root in themselves.
     readers: SmallVec<[OpId; 2]>,
-    dtype: DType,
+    /// How the constants that are read are rounded, whichever of them is rounded most.
+    stored: Rounding,
 }
 
 impl Sample {
@@ -64,7 +65,8 @@ pub(super) fn contested(cx: Cx<'_>, found: &Found) -> Option<Value> {
         let mut open: Vec<OpId> = found.outputs.iter().map(|y| y.op).collect();
         while let Some(op) = open.pop() {
             let reads = cx.g.operands(op).flatten().filter(|&x| x == v).count();
-            let takes = |(a, &x): (&Absorbed, &Value)| a.op == op && x == v;
+            // Ahead they read the batch norm's result as data, not what that reads.
+            let takes = |(a, &x): (&Absorbed, &Value)| !found.forward && a.op == op && x == v;
             let as_data = absorbed.iter().zip(&found.frontier).any(takes)
                 || (on_the_way(op) && absorbed.iter().all(|a| a.op != op));
             if reads > 1 || (reads == 1 && !as_data) {
@@ -134,12 +136,17 @@ enum Guess {
 fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError> {
     let Cx { g, pool, .. } = cx;
     let plan = &found.plan;
-    let mut data: Vec<(Value, Vec<u64>)> = Vec::new();
+    let mut data: Vec<Given> = Vec::new();
+    // What is not known is of the type that the op asks for.
+    let dtype = |v, op| {
+        let certain = cx.types.dtype(v).filter(|d| d.is_arithmetic_float());
+        certain.unwrap_or_else(|| stored_type(cx, op))
+    };
     for (k, &v) in found.frontier.iter().enumerate() {
         // Sideways the other terms of the sum have the shape of the data.
         let k = if found.sideways { 0 } else { k };
         let Some(a) = plan.absorbed.get(k) else { continue };
-        if data.iter().any(|(w, _)| *w == v) {
+        if data.iter().any(|given| given.value == v) {
             continue;
         }
         let dims = match guess {
@@ -148,21 +155,20 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
             }
             Guess::Smallest => data_dims(cx, a.op, v, found.via.is_empty()),
         };
-        data.push((v, dims));
+        data.push(Given { value: v, dtype: dtype(v, a.op), dims });
     }
     // What stands between may ask for the extents of what the graph is given.
     for &p in g.parameters() {
         let v = Value::new(p, 0);
-        let open = cx.known.captured(p).is_none() && data.iter().all(|(w, _)| *w != v);
+        let open = cx.known.captured(p).is_none() && data.iter().all(|given| given.value != v);
         if let (true, Guess::Typed(n)) = (open, guess)
             && let Some(dims) = typed_dims(cx, v, n)
         {
-            data.push((v, dims));
+            data.push(Given { value: v, dtype: dtype(v, p), dims });
         }
     }
-    let dtype = plan.absorbed.first().map_or(DType::F32, |a| stored_type(cx, a.op));
     let (tally, all) = (Tally::default(), Tally::default());
-    let mut e = evaluator((g, pool, cx.known), Side::Before, &data, dtype, &tally);
+    let mut e = evaluator((g, pool, cx.known), Side::Before, &data, &tally);
     let absorbers: SmallVec<[OpId; 2]> = plan.absorbed.iter().map(|a| a.op).collect();
     let derived = |entry| matches!(pool.entry(entry).data, ConstData::Derived(_));
     let readers: SmallVec<[OpId; 2]> = plan.constants.iter().map(|a| a.op).collect();
@@ -171,19 +177,26 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         let ops = absorbers.iter().chain(&readers).copied().chain(gone);
         ops.flat_map(|op| operands(g, op))
     };
-    for (at, v) in changed() {
-        watch(&mut e, cx, (at, v), &data, derived, &tally);
+    // Casts let constants of several types meet on one way.
+    let mut types: SmallVec<[DType; 2]> = SmallVec::new();
+    let first = plan.absorbed.first().map_or(DType::F32, |a| stored_type(cx, a.op));
+    let rounded = changed().filter_map(|v| watch(&mut e, cx, v, &data, derived, &tally));
+    for dtype in [first].into_iter().chain(rounded).chain(plan.dtypes(pool)) {
+        if !types.contains(&dtype) {
+            types.push(dtype);
+        }
     }
+    let stored = types[1..].iter().fold(Rounding::of(first), |r, &d| r.or(Rounding::of(d)));
     let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).map(|s| largest(s));
     let own = found.own.iter().map(|a| largest_of(&a.s, &a.t, |s, t| s.abs() + t.abs()));
     let factor = s.chain(own).fold(1.0f64, f64::max)
         * absorbers.iter().fold(1.0f64, |m, &op| m.max(own_factor(g, op)));
-    let amplification = found.amplified() * (1.0 + found.padded);
+    let amplification = found.amplification * (1.0 + found.padded);
     // Sums of other types are far from the end of f64, unless they are multiplied by what is not.
-    let mut wide = (dtype == DType::F64 || factor * amplification > FAR).then(|| {
-        let mut e = evaluator((g, pool, cx.known), Side::Before, &data, dtype, &all);
-        for (at, v) in changed() {
-            watch(&mut e, cx, (at, v), &data, |_| true, &all);
+    let mut wide = (types.contains(&DType::F64) || factor * amplification > FAR).then(|| {
+        let mut e = evaluator((g, pool, cx.known), Side::Before, &data, &all);
+        for v in changed() {
+            watch(&mut e, cx, v, &data, |_| true, &all);
         }
         e
     });
@@ -202,8 +215,8 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     for (y, p) in &points {
         before.push(e.element(*y, p)?.to_f64());
         let Counted { magnitude, reads, .. } = tally.take();
-        let stored = unit(dtype) * magnitude + reads * smallest(dtype);
-        rounding.push(factor * found.amplified() * (stored + unit(dtype) * found.padded));
+        let off = stored.unit * (magnitude + found.padded) + reads * stored.smallest;
+        rounding.push(factor * found.amplification * off);
         if let Some(e) = &mut wide {
             e.element(*y, p)?;
             let Counted { magnitude, reads, .. } = all.take();
@@ -220,7 +233,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         most,
         absorbers,
         readers,
-        dtype,
+        stored,
     })
 }
 
@@ -238,7 +251,7 @@ pub(super) fn after(
     let Cx { g, pool, .. } = cx;
     let tally = Tally::default();
     let at = (g, pool, cx.known);
-    let mut e = evaluator(at, Side::After, &sample.data, sample.dtype, &tally);
+    let mut e = evaluator(at, Side::After, &sample.data, &tally);
     let mut alpha = sample.amplification;
     for &op in sample.absorbers.iter().filter(|&&op| g.contains(op)) {
         // A linear op's factor of its product scales what a weight contributes.
@@ -257,7 +270,7 @@ pub(super) fn after(
         let after = e.element(now(*y), p)?.to_f64();
         let reads = Reads::of(tally.take(), alpha);
         let compared = Compared { before, after, reads, rounding, slack: sample.slack };
-        if let Err(message) = certificate.compare(p, sample.dtype, compared) {
+        if let Err(message) = certificate.compare(p, sample.stored, compared) {
             return Ok(Err(message));
         }
     }
@@ -295,57 +308,62 @@ fn typed_dims(cx: Cx<'_>, v: Value, n: u64) -> Option<Vec<u64>> {
 }
 
 /// Binds a constant operand that is `wanted` to its stored elements, adding up the magnitudes of those that are read. A
-/// constant that stands for data of the path is left to that.
+/// constant that stands for data of the path is left to that. Gives the type of the elements that are counted.
 fn watch<'a>(
     e: &mut Evaluator<'a>,
     cx: Cx<'a>,
     (at, v): (Use, Value),
-    data: &[(Value, Vec<u64>)],
+    data: &[Given],
     wanted: impl Fn(normfold_ir::ConstId) -> bool,
     tally: &'a Tally,
-) {
+) -> Option<DType> {
     let (g, pool) = (cx.g, cx.pool);
     // Most operands are data, or constants that are not asked for: found out without a search.
     match g.kind(v.op) {
-        _ if data.iter().any(|(bound, _)| *bound == v) => return,
-        OpKind::Constant(c) if !wanted(c.entry) => return,
+        _ if data.iter().any(|given| given.value == v) => return None,
+        OpKind::Constant(c) if !wanted(c.entry) => return None,
         OpKind::Constant(c)
             if cx.is_fixed(c.binding) && pool.dtype(c.entry).is_arithmetic_float() =>
         {
             e.bind(v, Binding::Stored { entry: c.entry, counted: true });
-            return;
+            return Some(pool.dtype(c.entry));
         }
         OpKind::Constant(_) | OpKind::Parameter(_) | OpKind::Identity(_) => {}
         OpKind::Reshape(_) | OpKind::Squeeze(_) | OpKind::Unsqueeze(_) | OpKind::Flatten(_) => {}
         OpKind::Transpose(_) | OpKind::Dequantize(_) => {}
-        _ => return,
+        _ => return None,
     }
     // The value as the op reads it; behind a view it is the constant that is watched.
     let Ok(Some(r)) = resolve(cx, at, Role::Weight, &IdSet::default()) else {
-        watch_integers(e, cx, v, tally);
-        return;
+        return watch_integers(e, cx, v, tally);
     };
     if r.computed || !wanted(r.entry) {
-        return;
+        return None;
     }
     let v = Value::new(r.op, 0);
-    if data.iter().any(|(bound, _)| *bound == v) {
-        return;
+    if data.iter().any(|given| given.value == v) {
+        return None;
     }
     if !matches!(g.kind(r.op), OpKind::Constant(_) | OpKind::Parameter(_))
         || !pool.dtype(r.entry).is_arithmetic_float()
     {
-        return;
+        return None;
     }
     e.bind(v, Binding::Stored { entry: r.entry, counted: true });
+    Some(pool.dtype(r.entry))
 }
 
 /// The same of a weight that is dequantized: its rounding is that of its scale.
-fn watch_integers<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, v: Value, tally: &'a Tally) {
+fn watch_integers<'a>(
+    e: &mut Evaluator<'a>,
+    cx: Cx<'a>,
+    v: Value,
+    tally: &'a Tally,
+) -> Option<DType> {
     let is_dequantized = matches!(cx.g.kind(v.op), OpKind::Dequantize(_));
-    let Ok((dtype, dims)) = cx.constants().ty(v) else { return };
+    let (dtype, dims) = cx.constants().ty(v).ok()?;
     if !is_dequantized {
-        return;
+        return None;
     }
     let own = RefCell::new(e.unbound());
     let f = Box::new(move |index: &[u64]| {
@@ -354,6 +372,7 @@ fn watch_integers<'a>(e: &mut Evaluator<'a>, cx: Cx<'a>, v: Value, tally: &'a Ta
         Scalar::F(x)
     });
     e.bind(v, Binding::Lazy { dtype, dims, f });
+    Some(dtype)
 }
 
 /// The sampled positions: channels with the largest scale and shift, each at the first corner and in the middle; more of

@@ -4,8 +4,8 @@
 //! is derived from: elements are rounded once, however many batch norms met in them. A plan never outlives another commit.
 
 use normfold_ir::{
-    BinaryKind, ConstData, ConstId, DType, ElementMap, Graph, IdMap, OpId, OpKind, OpSpec, Pad,
-    PatternRewriter, Step, TensorType, Type, Use, Value,
+    BinaryKind, ConstData, ConstId, ConstPool, DType, ElementMap, Graph, IdMap, OpId, OpKind,
+    OpSpec, Pad, PatternRewriter, Step, TensorType, Type, Use, Value,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -40,6 +40,16 @@ pub(super) enum Target {
     Copy { at: Use, base: ConstId, name: Option<Arc<str>> },
     /// There is no constant yet: starts as zeros.
     New { at: Use, dtype: DType, dims: Vec<u64>, name: Option<Arc<str>> },
+}
+
+impl Target {
+    /// The element type of what is written.
+    fn dtype(&self, pool: &ConstPool) -> DType {
+        match self {
+            Target::InPlace { base, .. } | Target::Copy { base, .. } => pool.dtype(*base),
+            Target::New { dtype, .. } => *dtype,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +108,17 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// The element types of all constants that it rounds anew.
+    pub(super) fn dtypes<'a>(&'a self, pool: &'a ConstPool) -> impl Iterator<Item = DType> + 'a {
+        let of = move |a: &'a Absorbed| {
+            let addend = a.addend.iter().map(|addend| addend.dtype);
+            a.transforms.iter().map(move |t| t.target.dtype(pool)).chain(addend)
+        };
+        let shift = self.shift.iter().map(|s| s.1.dtype);
+        let pads = self.pads.iter().map(|p| p.2);
+        self.absorbed.iter().chain(&self.constants).flat_map(of).chain(shift).chain(pads)
+    }
+
     /// Carries the plan out. Gives what stands in the place of each old result that is gone, and the ops created.
     pub(super) fn commit(
         self,

@@ -139,6 +139,13 @@ pub enum FoldReason {
         blocker: Blocker,
         dtype: DType,
     },
+    /// What else the linear op reads, `what`, has another type than its weight.
+    TypesDiffer {
+        blocker: Blocker,
+        weight: DType,
+        what: &'static str,
+        other: DType,
+    },
     NonFinite {
         what: &'static str,
         channel: usize,
@@ -201,6 +208,7 @@ impl FoldReason {
             | UnknownRank { blocker }
             | UnknownType { blocker }
             | UnsupportedType { blocker, .. }
+            | TypesDiffer { blocker, .. }
             | Irremovable { blocker } => Some(blocker),
             WeightsAbsent { blocker } | PairMismatch { blocker, .. } | NotSelected { blocker } => {
                 blocker.as_ref()
@@ -269,6 +277,7 @@ impl FoldReason {
             UnknownRank { .. } => "declare the rank of the data",
             UnknownType { .. } => "give the data a certain element type, by a cast",
             UnsupportedType { .. } => "weights of type f64, f32, f16 or bf16",
+            TypesDiffer { .. } => "repair the model: weight, bias and data of an op have one type",
             NonFinite { .. } => "repair the constant",
             Overflow { .. } => "a wider weight type",
             SharedWeight { placeable: true, .. } => {
@@ -369,7 +378,7 @@ impl Reason for FoldReason {
             ChannelMismatch { .. } => "channel-mismatch",
             UnknownRank { .. } => "unknown-rank",
             UnknownType { .. } => "unknown-type",
-            UnsupportedType { .. } => "unsupported-type",
+            UnsupportedType { .. } | TypesDiffer { .. } => "unsupported-type",
             NonFinite { .. } => "non-finite",
             Overflow { .. } => "overflow",
             SharedWeight { .. } => "shared-weight",
@@ -463,6 +472,9 @@ impl fmt::Display for FoldReason {
             }
             UnsupportedType { blocker, dtype } => {
                 write!(f, "the weight of {blocker} has type {dtype}")
+            }
+            TypesDiffer { blocker, weight, what, other } => {
+                write!(f, "{blocker} has a weight of type {weight} and {what} of type {other}")
             }
             NonFinite { what, channel } => {
                 write!(f, "{what} is not a finite number in channel {channel}")

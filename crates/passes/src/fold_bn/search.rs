@@ -66,8 +66,6 @@ pub(super) struct Found {
     pub(super) slack: f64,
     /// By how much ops behind an absorbed constant may multiply what it is off by.
     pub(super) amplification: f64,
-    /// How many casts on the way round.
-    pub(super) casts: u32,
     /// The largest value that a pad is given.
     pub(super) padded: f64,
     /// γ and β, where the root is a batch norm.
@@ -85,15 +83,9 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// What the rounding of stored elements comes to in results at most, with that of casts.
-    pub(super) fn amplified(&self) -> f64 {
-        self.amplification * (1.0 + f64::from(self.casts))
-    }
-
     /// Notes what it costs to look through `op`.
     pub(super) fn crossed(&mut self, op: OpId, other: &Across) {
         self.amplification *= other.amplification;
-        self.casts += u32::from(other.rounds);
         if let Some((value, dtype)) = other.pad {
             self.plan.pads.push((op, value, dtype));
             self.padded = self.padded.max(value.abs());

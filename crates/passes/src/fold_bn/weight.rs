@@ -72,7 +72,22 @@ impl Weight {
     }
 }
 
+/// The weight of a linear op, and where its channels lie.
 pub(super) fn weight(cx: Cx<'_>, op: OpId, erased: &IdSet<OpId>) -> Result<Weight, FoldReason> {
+    let w = stored(cx, op, erased)?;
+    // All operands have one type (`T` of ONNX Conv, ConvTranspose, Gemm and MatMul); what an op gives of others is not defined.
+    for (i, v) in cx.g.operands(op).enumerate() {
+        let of = |v| cx.types.dtype(v).filter(|&found| found != w.dtype);
+        if let (true, Some(other)) = (i != w.map.weight, v.and_then(of)) {
+            let what = if i == w.map.data { "data" } else { "a bias" };
+            let blocker = Blocker::of(cx.g, op);
+            return Err(FoldReason::TypesDiffer { blocker, weight: w.dtype, what, other });
+        }
+    }
+    Ok(w)
+}
+
+fn stored(cx: Cx<'_>, op: OpId, erased: &IdSet<OpId>) -> Result<Weight, FoldReason> {
     let g = cx.g;
     // A matrix product may hold its weight on either side; the right one is the usual.
     let sides: &[u32] = if matches!(g.kind(op), OpKind::MatMul(_)) { &[1, 0] } else { &[1] };

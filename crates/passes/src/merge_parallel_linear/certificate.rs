@@ -3,7 +3,9 @@
 //! Positions include every corner, where padding enters. Data is at most 1, so elements count as they are.
 
 use super::linear::{Facts, LinearOp};
-use crate::certify::{self, Certificate, Compared, Demand, Reads, Side, own_factor};
+use crate::certify::{
+    self, Certificate, Compared, Demand, Given, Reads, Rounding, Side, own_factor,
+};
 use normfold_ir::{
     ChannelMap, ConstPool, DType, OpId, Value,
     eval::{Binding, EvalError, Evaluator, Tally},
@@ -61,8 +63,8 @@ fn evaluator<'a>(
     l: (DType, &[u64]),
     tally: &'a Tally,
 ) -> Evaluator<'a> {
-    let data = data.map(|x| (x, l.1.to_vec()));
-    certify::evaluator((facts.g, pool, facts.known), side, data.as_slice(), l.0, tally)
+    let data = data.map(|value| Given { value, dtype: l.0, dims: l.1.to_vec() });
+    certify::evaluator((facts.g, pool, facts.known), side, data.as_slice(), tally)
 }
 
 /// The extents of the result on data of those extents.
@@ -113,10 +115,11 @@ pub(super) fn after(
     let _entered = tracing::debug_span!("certificate").entered();
     let on = (facts, pool, Side::After);
     let now = values(on, at, sample.dtype, &sample.dims, &sample.points)?;
+    let stored = Rounding::of(sample.dtype);
     let mut certificate = Certificate::default();
     for ((p, &(before, m)), (after, n)) in sample.points.iter().zip(&sample.before).zip(now) {
         let compared = Compared { before, after, reads: m + n, rounding: 0.0, slack: 0.0 };
-        if let Err(message) = certificate.compare(p, sample.dtype, compared) {
+        if let Err(message) = certificate.compare(p, stored, compared) {
             return Ok(Err(message));
         }
     }

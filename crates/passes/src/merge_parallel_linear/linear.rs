@@ -145,6 +145,10 @@ pub(super) fn linear(
     {
         return Err(MergeReason::UnsupportedType { what: "bias", dtype: pool.dtype(b.entry) });
     }
+    let of = g.operand(op, data).and_then(|x| facts.types.dtype(x));
+    if let Some(dtype) = of.filter(|&found| found != dtype) {
+        return Err(MergeReason::UnsupportedType { what: "data", dtype });
+    }
     Ok(LinearOp { op, data, weight, bias, dtype })
 }
 
