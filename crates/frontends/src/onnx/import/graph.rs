@@ -5,7 +5,7 @@ use super::{
     attrs::Attrs,
     invalid, opaque,
     ops::{self, Body, NodeCx},
-    scope::{Captures, Reader, Scope, node_place, twice},
+    scope::{Captures, Reader, Scope, hides, node_place, twice},
 };
 use crate::{
     FrontendError,
@@ -68,7 +68,9 @@ impl<'a> Importer<'a, '_> {
             self.node(&mut scope, &node, i as u32, captures)?;
         }
         let results = self.results(&mut scope, captures)?;
-        scope.resolve_pending()?;
+        if scope.resolve_pending()? {
+            self.hide_nothing(&scope, view)?;
+        }
         for i in 0..table.annotations.len() {
             let name = view.annotation(i)?.tensor_name;
             if let Some(v) = scope.defined(name) {
@@ -228,12 +230,35 @@ impl<'a> Importer<'a, '_> {
             let view = scope.view;
             let place = || node_place(view, index, node);
             if scope.shadows(output) {
-                let problem =
-                    format!("defines `{output}`, which a graph around it defines already");
-                return Err(invalid(place(), problem));
+                return Err(hides(place(), output));
             }
             if !scope.define(output, Value::new(op, i as u32)) {
                 return Err(twice(place(), output));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nodes that are out of order may be written in another, where a name that a body defines may stand behind the same name
+    /// of the graph: none may be the same then, whichever comes first.
+    fn hide_nothing(
+        &self,
+        scope: &Scope<'_, 'a>,
+        view: GraphView<'a>,
+    ) -> Result<(), FrontendError> {
+        for i in 0..view.table.nodes.len() {
+            for a in view.node(i)?.attributes {
+                for content in a.graph().into_iter().chain(a.graphs()?) {
+                    let Some(body) = self.model.graph_at(content) else { continue };
+                    for k in 0..body.table.nodes.len() {
+                        let node = body.node(k)?;
+                        let defined = |o: &&&str| !o.is_empty() && scope.defined(o).is_some();
+                        if let Some(output) = node.outputs.iter().find(defined) {
+                            return Err(hides(node_place(body, k as u32, &node), output));
+                        }
+                    }
+                    self.hide_nothing(scope, body)?;
+                }
             }
         }
         Ok(())

@@ -59,6 +59,10 @@ pub(super) fn twice(place: String, name: &str) -> FrontendError {
     invalid(place, format!("defines `{name}`, which is defined already"))
 }
 
+pub(super) fn hides(place: String, name: &str) -> FrontendError {
+    invalid(place, format!("defines `{name}`, which a graph around it defines already"))
+}
+
 impl<'o, 'a> Scope<'o, 'a> {
     pub(super) fn new(
         graph: Graph,
@@ -239,10 +243,10 @@ impl<'o, 'a> Scope<'o, 'a> {
         Value::new(op, 0)
     }
 
-    /// Ties the uses of what was defined after them; then there may be a cycle.
-    pub(super) fn resolve_pending(&mut self) -> Result<(), FrontendError> {
+    /// Ties the uses of what was defined after them; then there may be a cycle. Gives whether there were any.
+    pub(super) fn resolve_pending(&mut self) -> Result<bool, FrontendError> {
         if self.pending.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         for (name, u, reader) in std::mem::take(&mut self.pending) {
             let Some(v) = self.defined(name) else {
@@ -253,7 +257,7 @@ impl<'o, 'a> Scope<'o, 'a> {
         if let Some(op) = self.placeholder.take() {
             self.graph.erase(op);
         }
-        self.graph.topo_order().map(|_| ()).map_err(|cycle| {
+        self.graph.topo_order().map(|_| true).map_err(|cycle| {
             let mut names: Vec<String> = cycle
                 .ops
                 .iter()

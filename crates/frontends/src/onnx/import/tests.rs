@@ -299,6 +299,21 @@ fn nodes_of_bodies_hide_nothing() {
     };
     let e = problem(&of(body(vec![node("Abs", &["x"], &["a"])], &["a"])));
     assert!(e.contains("defines `a`, which a graph around it defines already"), "{e}");
+    // A name that is defined after the body, unless the body may have to be written after it.
+    let after = |read: &str| {
+        let no = body(vec![node("Identity", &["x"], &["q"])], &["q"]);
+        let yes = body(vec![node("Abs", &[read], &["a"])], &["a"]);
+        let nodes = vec![
+            branch("c", "y", yes, no),
+            node("Relu", &["x"], &["a"]),
+            node("Relu", &["a"], &["b"]),
+        ];
+        let inputs = vec![value("x", &[2]), value("c", &[])];
+        model(8, 17, graph(nodes, vec![], inputs, vec![value("y", &[2]), value("b", &[2])]))
+    };
+    assert_eq!(main(&module(&after("x"))).return_op().map(|_| ()), Some(()));
+    let e = problem(&after("b"));
+    assert!(e.contains("node[0].body.node[0]") && e.contains("defines `a`"), "{e}");
     // Inputs of a body may.
     let l = |input: &str| {
         let b = graph(
