@@ -5,7 +5,7 @@
 //! Beyond what `certify` says of the bound: where an op absorbed something before, the path before the fold reads rounded
 //! elements too, and what is folded scales what they are off by: `max|s|·u·(Σ|W|·|x| + |b|)` more.
 
-use super::{ask::Ask, cx::Cx, plan::Absorbed, reason::Role, resolve::resolve, search::Found};
+use super::{ask::Ask, cx::Cx, reason::Role, resolve::resolve, search::Found};
 use crate::certify::{
     self, Certificate, Compared, Demand, Given, Reads, Rounding, Side, evaluator, own_factor,
 };
@@ -57,19 +57,29 @@ impl Sample {
 
 /// A constant that the path reads both as data and otherwise, say `W·Wᵀ`: no sample of the data alone can be made.
 pub(super) fn contested(cx: Cx<'_>, found: &Found) -> Option<Value> {
-    let absorbed = &found.plan.absorbed;
-    let on_the_way = |op| found.via.contains(&op) || found.plan.bypassed.iter().any(|b| b.0 == op);
+    let plan = &found.plan;
+    // Whether an op reads it as data, as its operand `i`.
+    let as_data = |op: OpId, i: usize, v: Value| {
+        if let Some(k) = plan.absorbed.iter().position(|a| a.op == op) {
+            // Ahead they read the batch norm's result as data, not what that reads.
+            return !found.forward && found.frontier.get(k) == Some(&v);
+        }
+        match plan.bypassed.iter().find(|b| b.0 == op) {
+            Some(&(_, data)) => i == data,
+            None => {
+                let joins = matches!(cx.g.kind(op), OpKind::Concat(_) | OpKind::Binary(_));
+                found.via.contains(&op) && (i == 0 || joins)
+            }
+        }
+    };
     let constant = |&v: &Value| cx.is_constant(v);
     found.frontier.iter().copied().filter(constant).find(|&v| {
         let mut seen = IdSet::default();
         let mut open: Vec<OpId> = found.outputs.iter().map(|y| y.op).collect();
         while let Some(op) = open.pop() {
-            let reads = cx.g.operands(op).flatten().filter(|&x| x == v).count();
-            // Ahead they read the batch norm's result as data, not what that reads.
-            let takes = |(a, &x): (&Absorbed, &Value)| !found.forward && a.op == op && x == v;
-            let as_data = absorbed.iter().zip(&found.frontier).any(takes)
-                || (on_the_way(op) && absorbed.iter().all(|a| a.op != op));
-            if reads > 1 || (reads == 1 && !as_data) {
+            let mut reads = (0..).zip(cx.g.operands(op)).filter(|r| r.1 == Some(v));
+            let first = reads.next();
+            if first.is_some_and(|(i, _)| !as_data(op, i, v)) || reads.next().is_some() {
                 return true;
             }
             let further = cx.g.operands(op).flatten().filter(|x| !found.frontier.contains(x));
