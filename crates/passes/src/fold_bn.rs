@@ -501,12 +501,17 @@ impl FoldBn {
             return Ok(Verdict::Kept(FoldReason::Uncertified { message }));
         }
         let sample = match certificate::before(self.cx(graph, cx.constants(), state), &found) {
-            Ok(sample) if sample.is_finite() => sample,
-            Ok(_) => {
+            Ok(sample) if sample.is_finite() && !sample.is_far() => sample,
+            Ok(sample) => {
                 let cx = Cx { thorough: true, ..self.cx(graph, cx.constants(), state) };
-                let message = certify::NOT_FINITE.into();
-                let checked = self.check(cx, root, true).err();
-                return Ok(Verdict::Kept(checked.unwrap_or(FoldReason::Uncertified { message })));
+                match self.check(cx, root, true) {
+                    Ok(_) if sample.is_finite() => sample,
+                    Ok(_) => {
+                        let message = certify::NOT_FINITE.into();
+                        return Ok(Verdict::Kept(FoldReason::Uncertified { message }));
+                    }
+                    Err(reason) => return Ok(Verdict::Kept(reason)),
+                }
             }
             Err(e) => return Ok(Verdict::Kept(FoldReason::Uncertified { message: e.to_string() })),
         };

@@ -44,9 +44,17 @@ pub(super) struct Sample {
     readers: SmallVec<[OpId; 2]>,
     /// How the constants that are read are rounded, whichever of them is rounded most.
     stored: Rounding,
+    /// The largest number of the type of those that ends first.
+    limit: f64,
 }
 
 impl Sample {
+    /// Whether results are so large that a weight may not be finite once it is scaled, which not every element was looked at
+    /// for: the path after the fold would give an infinity.
+    pub(super) fn is_far(&self) -> bool {
+        self.before.iter().any(|x| x.abs() > 1e-16 * self.limit)
+    }
+
     /// Whether the path gives numbers that can be compared, within a bound.
     pub(super) fn is_finite(&self) -> bool {
         let sum = self.slack + self.amplification + self.most;
@@ -197,6 +205,9 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         }
     }
     let stored = types[1..].iter().fold(Rounding::of(first), |r, &d| r.or(Rounding::of(d)));
+    // Every weight of f16 is looked at as it is.
+    let wide = types.iter().filter(|&&d| d != DType::F16);
+    let limit = wide.filter_map(|d| d.max_finite()).fold(f64::MAX, f64::min);
     let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).map(|s| largest(s));
     let own = found.own.iter().map(|a| largest_of(&a.s, &a.t, |s, t| s.abs() + t.abs()));
     let factor = s.chain(own).fold(1.0f64, f64::max)
@@ -244,6 +255,7 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
         absorbers,
         readers,
         stored,
+        limit,
     })
 }
 
