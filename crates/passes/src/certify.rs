@@ -129,11 +129,13 @@ pub(crate) struct Rounding {
 impl Rounding {
     /// Of elements of an arithmetic float.
     pub(crate) fn of(dtype: DType) -> Self {
-        let unit = 2f64.powi(-(dtype.significand_bits().unwrap_or(53) as i32));
+        let digits = dtype.significand_bits().unwrap_or(53);
+        let unit = 1.0 / (1u64 << digits) as f64;
         let smallest = match dtype {
-            DType::F32 => 2f64.powi(-149),
-            DType::F16 => 2f64.powi(-24),
-            DType::BF16 => 2f64.powi(-133),
+            DType::F32 => f64::from(f32::from_bits(1)),
+            DType::F16 => 1.0 / (1 << 24) as f64,
+            // The upper half of an f32.
+            DType::BF16 => f64::from(f32::from_bits(1 << 16)),
             _ => f64::from_bits(1),
         };
         Self { unit, smallest }
@@ -326,6 +328,15 @@ pub(crate) fn corners(dims: &[u64]) -> Vec<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounding_of_types() {
+        let of = |d| (Rounding::of(d).unit.log2(), Rounding::of(d).smallest.log2());
+        assert_eq!(of(DType::F64), (-53.0, -1074.0));
+        assert_eq!(of(DType::F32), (-24.0, -149.0));
+        assert_eq!(of(DType::F16), (-11.0, -24.0));
+        assert_eq!(of(DType::BF16), (-8.0, -133.0));
+    }
     use normfold_ir::{ChannelMap, Conv, ConvTranspose, KernelLayout, MatMul};
 
     #[test]

@@ -206,8 +206,8 @@ fn attempt(cx: Cx<'_>, found: &Found, guess: Guess) -> Result<Sample, EvalError>
     }
     let stored = types[1..].iter().fold(Rounding::of(first), |r, &d| r.or(Rounding::of(d)));
     // Every weight of f16 is looked at as it is.
-    let wide = types.iter().filter(|&&d| d != DType::F16);
-    let limit = wide.filter_map(|d| d.max_finite()).fold(f64::MAX, f64::min);
+    let ends = |&d: &DType| d.max_finite().filter(|_| d != DType::F16);
+    let limit = types.iter().filter_map(ends).fold(f64::MAX, f64::min);
     let s = plan.absorbed.iter().filter_map(|a| a.vectors.first()).map(|s| largest(s));
     let own = found.own.iter().map(|a| largest_of(&a.s, &a.t, |s, t| s.abs() + t.abs()));
     let factor = s.chain(own).fold(1.0f64, f64::max)
