@@ -10,8 +10,8 @@
 //! # Numbers
 //! - **Floats** of every type are computed in f64. Constants have their stored values; a `cast` (and `quantize`) rounds
 //!   to its target, a `cast` to a type that holds every number of the operand's changes nothing; nothing else rounds to the
-//!   element type. Transcendental functions are those of `libm`, so every
-//!   machine gives the same bits. Sums run in index order.
+//!   element type. Transcendental functions are those of `libm`, so every machine gives the same bits. Sums run in index
+//!   order.
 //! - **Integers** are exact. A result wraps to the width of its element type (two's complement), as in the frameworks.
 //!   u64 values are limited to 2^63 − 1: a larger one is an error. Division truncates; division by zero is an error.
 //! - **Booleans** are 0 and 1.

@@ -180,8 +180,7 @@ pub(crate) struct Given {
     pub(crate) dims: Vec<u64>,
 }
 
-/// An evaluator of a graph, on the sample's data. The tally counts the reads of
-/// constants that are bound to be counted.
+/// An evaluator of a graph, on the sample's data. The tally counts the reads of constants that are bound to be counted.
 pub(crate) fn evaluator<'a>(
     (g, pool, known): (&'a Graph, &'a ConstPool, &'a Constness),
     side: Side,

@@ -247,26 +247,23 @@ impl Pass for FoldBn {
                     continue;
                 }
                 cx.check_cancelled()?;
-                let checked = loop {
-                    let checked =
-                        self.check(self.cx(graph, cx.constants(), &state), &roots[i], sideways);
-                    if checked.is_ok() || !state.entries.serve(cx.constants_mut()) {
-                        break checked;
-                    }
-                };
-                verdicts[i] = Some(match checked {
+                let found = self.checked(graph, cx, &mut state, &roots[i], (sideways, false));
+                let may_rewrite = cx.may_rewrite();
+                let sampled = found.and_then(|found| match may_rewrite {
+                    true => self.sampled(graph, cx, &mut state, &roots[i], (found, sideways)),
+                    false => Err(FoldReason::RewriteLimit),
+                });
+                verdicts[i] = Some(match sampled {
                     Err(reason) => Verdict::Kept(reason),
-                    Ok(_) if !cx.may_rewrite() => Verdict::Kept(FoldReason::RewriteLimit),
-                    Ok(found) => {
+                    Ok((found, sample)) => {
                         let along = self.along(graph, cx, &state, &roots, i, &found);
-                        let verdict = self.commit(graph, cx, &mut state, &roots[i], found)?;
-                        if matches!(verdict, Verdict::Folded(_)) {
-                            again = true;
-                            for (k, remark) in along {
-                                verdicts[k] = Some(Verdict::Folded(Box::new(remark)));
-                            }
+                        let remark =
+                            self.commit(graph, cx, &mut state, &roots[i], found, sample)?;
+                        again = true;
+                        for (k, remark) in along {
+                            verdicts[k] = Some(Verdict::Folded(Box::new(remark)));
                         }
-                        verdict
+                        Verdict::Folded(Box::new(remark))
                     }
                 });
             }
@@ -483,6 +480,47 @@ impl FoldBn {
         others.filter(|(_, r)| graph.contains(r.op)).map(|(k, r)| (k, remark(r))).collect()
     }
 
+    /// What holds of a root, once the constants that this asks for are computed; every weight is looked at for overflow where
+    /// `thorough`.
+    fn checked(
+        &self,
+        graph: &Graph,
+        cx: &mut PassCx<'_>,
+        state: &mut State,
+        root: &Root,
+        (sideways, thorough): (bool, bool),
+    ) -> Result<Found, FoldReason> {
+        loop {
+            let at = Cx { thorough, ..self.cx(graph, cx.constants(), state) };
+            let checked = self.check(at, root, sideways);
+            if checked.is_ok() || !state.entries.serve(cx.constants_mut()) {
+                return checked;
+            }
+        }
+    }
+
+    /// A fold with what its path gives before. Where that is more than sound weights give, every one of them is looked at
+    /// first, and another way may be found.
+    fn sampled(
+        &self,
+        graph: &Graph,
+        cx: &mut PassCx<'_>,
+        state: &mut State,
+        root: &Root,
+        (found, sideways): (Found, bool),
+    ) -> Result<(Found, certificate::Sample), FoldReason> {
+        let sample = certificate::sample(self.cx(graph, cx.constants(), state), &found)?;
+        if sample.is_finite() && !sample.is_far() {
+            return Ok((found, sample));
+        }
+        let found = self.checked(graph, cx, state, root, (sideways, true))?;
+        let sample = certificate::sample(self.cx(graph, cx.constants(), state), &found)?;
+        match sample.is_finite() {
+            true => Ok((found, sample)),
+            false => Err(FoldReason::Uncertified { message: certify::NOT_FINITE.into() }),
+        }
+    }
+
     /// Commits a fold and compares the path with what it was.
     fn commit(
         &self,
@@ -491,30 +529,11 @@ impl FoldBn {
         state: &mut State,
         root: &Root,
         found: Found,
-    ) -> Result<Verdict, PassError> {
+        sample: certificate::Sample,
+    ) -> Result<Remark, PassError> {
         let bn = root.op;
         let location = graph.location(bn);
         let disagree = |cx: &PassCx<'_>, message: String| cx.certificate(location.clone(), message);
-        if let Some(v) = certificate::contested(self.cx(graph, cx.constants(), state), &found) {
-            let what = graph.location(v.op);
-            let message = format!("constant {what:?} is both the data and a parameter of the path");
-            return Ok(Verdict::Kept(FoldReason::Uncertified { message }));
-        }
-        let sample = match certificate::before(self.cx(graph, cx.constants(), state), &found) {
-            Ok(sample) if sample.is_finite() && !sample.is_far() => sample,
-            Ok(sample) => {
-                let cx = Cx { thorough: true, ..self.cx(graph, cx.constants(), state) };
-                match self.check(cx, root, true) {
-                    Ok(_) if sample.is_finite() => sample,
-                    Ok(_) => {
-                        let message = certify::NOT_FINITE.into();
-                        return Ok(Verdict::Kept(FoldReason::Uncertified { message }));
-                    }
-                    Err(reason) => return Ok(Verdict::Kept(reason)),
-                }
-            }
-            Err(e) => return Ok(Verdict::Kept(FoldReason::Uncertified { message: e.to_string() })),
-        };
         let mut remark = remark::folded(cx, graph, bn, &found);
         let Found { plan, sideways, .. } = found;
         let Some((instead, created)) = cx.rewrite(graph, |rw| plan.commit(rw)) else {
@@ -539,6 +558,6 @@ impl FoldBn {
             .map_err(|e| disagree(cx, format!("the folded path cannot be evaluated: {e}")))?;
         let found = judged.map_err(|message| disagree(cx, message))?;
         remark.args.extend(found.args());
-        Ok(Verdict::Folded(Box::new(remark)))
+        Ok(remark)
     }
 }

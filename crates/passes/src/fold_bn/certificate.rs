@@ -5,7 +5,13 @@
 //! Beyond what `certify` says of the bound: where an op absorbed something before, the path before the fold reads rounded
 //! elements too, and what is folded scales what they are off by: `max|s|·u·(Σ|W|·|x| + |b|)` more.
 
-use super::{ask::Ask, cx::Cx, reason::Role, resolve::resolve, search::Found};
+use super::{
+    ask::Ask,
+    cx::Cx,
+    reason::{FoldReason, Role},
+    resolve::resolve,
+    search::Found,
+};
 use crate::certify::{
     self, Certificate, Compared, Demand, Given, Reads, Rounding, Side, evaluator, own_factor,
 };
@@ -63,8 +69,21 @@ impl Sample {
     }
 }
 
+/// What the path of a fold gives before the plan is committed.
+///
+/// # Errors
+/// There can be no certificate, and why.
+pub(super) fn sample(cx: Cx<'_>, found: &Found) -> Result<Sample, FoldReason> {
+    if let Some(v) = contested(cx, found) {
+        let what = cx.g.location(v.op);
+        let message = format!("constant {what:?} is both the data and a parameter of the path");
+        return Err(FoldReason::Uncertified { message });
+    }
+    before(cx, found).map_err(|e| FoldReason::Uncertified { message: e.to_string() })
+}
+
 /// A constant that the path reads both as data and otherwise, say `W·Wᵀ`: no sample of the data alone can be made.
-pub(super) fn contested(cx: Cx<'_>, found: &Found) -> Option<Value> {
+fn contested(cx: Cx<'_>, found: &Found) -> Option<Value> {
     let plan = &found.plan;
     // Whether an op reads it as data, as its operand `i`.
     let as_data = |op: OpId, i: usize, v: Value| {
@@ -99,7 +118,7 @@ pub(super) fn contested(cx: Cx<'_>, found: &Found) -> Option<Value> {
 
 /// Evaluates the path from `found`'s frontier to its outputs as it is, before the plan is committed.
 #[inline(never)]
-pub(super) fn before(cx: Cx<'_>, found: &Found) -> Result<Sample, EvalError> {
+fn before(cx: Cx<'_>, found: &Found) -> Result<Sample, EvalError> {
     let _entered = tracing::debug_span!("certificate").entered();
     let mut failed = None;
     let typed = [16, 32, 7, 1].map(Guess::Typed);
